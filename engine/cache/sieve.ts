@@ -1,0 +1,71 @@
+/** Sieve: which entry goes when room is needed. A hit only sets a mark, so readers in other processes can take part.
+ *  Owns:   the list through all entries (older, newer) and the hand.
+ *  Thread: main.
+ *  Holds:  (1) every entry is in the list once, in order of arrival.  (2) the hand moves from old to new, clearing marks, and
+ *          stops at the first entry without one.
+ *  Source: Y. Zhang, J. Yang et al., "SIEVE is Simpler than LRU", NSDI 2024. */
+
+import { ENTRY, type Segment } from './segment.ts'
+
+export class Sieve {
+  private readonly words: Int32Array
+  private oldest = 0
+  private newest = 0
+  private hand = 0
+
+  constructor(segment: Segment) {
+    this.words = segment.words
+  }
+
+  /** Adds an entry as the newest, unmarked. */
+  insert(entry: number): void {
+    this.set(entry, ENTRY.olderAt, this.newest)
+    this.set(entry, ENTRY.newerAt, 0)
+    this.set(entry, ENTRY.visitedAt, 0)
+    if (this.newest !== 0) this.set(this.newest, ENTRY.newerAt, entry)
+    else this.oldest = entry
+    this.newest = entry
+  }
+
+  mark(entry: number): void {
+    this.set(entry, ENTRY.visitedAt, 1)
+  }
+
+  remove(entry: number): void {
+    const older = this.get(entry, ENTRY.olderAt)
+    const newer = this.get(entry, ENTRY.newerAt)
+    if (this.hand === entry) this.hand = newer
+    if (older !== 0) this.set(older, ENTRY.newerAt, newer)
+    else this.oldest = newer
+    if (newer !== 0) this.set(newer, ENTRY.olderAt, older)
+    else this.newest = older
+  }
+
+  /** The entry that is to go, or 0 when there is none. The caller removes it. */
+  victim(): number {
+    let entry = this.hand !== 0 ? this.hand : this.oldest
+    // Each pass clears marks, so this ends within two rounds of the list.
+    while (entry !== 0 && this.get(entry, ENTRY.visitedAt) !== 0) {
+      this.set(entry, ENTRY.visitedAt, 0)
+      entry = this.get(entry, ENTRY.newerAt) || this.oldest
+    }
+    this.hand = entry
+    return entry
+  }
+
+  oldestEntry(): number {
+    return this.oldest
+  }
+
+  newerThan(entry: number): number {
+    return this.get(entry, ENTRY.newerAt)
+  }
+
+  private get(entry: number, at: number): number {
+    return this.words[(entry + at) >> 2]!
+  }
+
+  private set(entry: number, at: number, value: number): void {
+    this.words[(entry + at) >> 2] = value
+  }
+}

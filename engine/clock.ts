@@ -1,0 +1,12 @@
+/** Clocks: wall time for what is stored, monotonic time for what is measured or waited for.
+ *  Owns:   nothing.   Thread: any.   Holds: no other file calls Date.now() or performance.now(). */
+
+/** Milliseconds since 1970: expiry times are kept in it, since they outlive the process. */
+export function wallMs(): number {
+  return Date.now()
+}
+
+/** Milliseconds on a clock that never jumps, for deadlines and durations. Its zero means nothing. */
+export function monotonicMs(): number {
+  return performance.now()
+}

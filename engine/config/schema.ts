@@ -1,0 +1,74 @@
+/** Schema: the one table of the configuration. Types, defaults, errors, the example file and README derive from it.
+ *  Owns:   every key, its type, default, bounds and meaning.   Not here: relations between keys (checks.ts).
+ *  Thread: any; plain data.
+ *  Holds:  (1) `*` in a key stands for a name of the user's.  (2) A default lies within its row's bounds.
+ *          (3) A size's key ends in `_bytes`; a duration's gets `Ms` in code.  (4) `reloadable` is a promise that
+ *          SIGHUP applies the key: set it together with the code that does. */
+
+import { defaultSocketPath, defaultStateDir, type Environment } from './socket_path.ts'
+import type { ValueSpec } from './value_types.ts'
+
+export interface Row extends ValueSpec {
+  /** As written in the file. Without one the key is absent until set. */
+  readonly default?: string | number | boolean
+  /** A default that the environment decides; `socket` also needs the state directory in force. */
+  readonly computed?: (env: Environment, stateDir?: string) => string
+  /** For a `*` at the end of the key: the names that exist without being configured. */
+  readonly named?: Readonly<Record<string, string>>
+  /** Something else in this named section is set, so this must be. */
+  readonly required?: true
+  /** Stands in the example where there is no default to show. */
+  readonly example?: string
+  /** A short environment variable that wins over the regular one. */
+  readonly envAlias?: string
+  readonly reloadable: boolean
+  readonly secret?: true
+  readonly doc: string
+}
+
+/** setTimeout turns anything above 2^31 - 1 ms (24.8 days) into 1 ms. */
+const TIMER_MAX = '24d'
+const TTL_MAX = '3650d'
+
+// biome-ignore format: a table is read by its columns.
+export const SCHEMA = {
+  'engine.socket': { type: 'path', computed: defaultSocketPath, reloadable: false, envAlias: 'HEARTH_SOCKET', example: '/run/hearth/hearth.sock', doc: 'Unix socket the engine listens on; by default in $RUNTIME_DIRECTORY, else $XDG_RUNTIME_DIR/hearth, else the state directory' },
+  'engine.socket_mode': { type: 'mode', default: '0660', max: '0777', reloadable: false, doc: 'permissions of the socket: who may connect' },
+  'engine.state_dir': { type: 'path', computed: defaultStateDir, reloadable: false, example: '/var/lib/hearth', doc: 'directory of the SQLite file; by default $STATE_DIRECTORY, else $XDG_STATE_HOME/hearth, else ~/.local/state/hearth' },
+  'engine.workers': { type: 'enum', values: ['shared', 'separate'], default: 'shared', reloadable: false, doc: 'shared: SQLite and Postgres in one worker thread; separate: a thread for each, for about 6 MB more' },
+  'engine.libpq': { type: 'path', bareName: true, reloadable: false, example: '/usr/lib/x86_64-linux-gnu/libpq.so.5', doc: 'the libpq to load; by default the system\'s, else the embedded one' },
+  'engine.log_level': { type: 'enum', values: ['error', 'warn', 'info', 'debug'], default: 'info', reloadable: true, doc: 'the least important lines that are still logged' },
+
+  'memory.max_bytes': { type: 'size', default: '4MiB', min: '64KiB', max: '1GiB', reloadable: false, doc: 'size of tier 1, the shared-memory segment' },
+  'memory.max_entries': { type: 'integer', default: 'unlimited', unbounded: 'unlimited', min: 1, reloadable: false, doc: 'most entries in tier 1, within its size' },
+  'memory.max_value_bytes': { type: 'size', default: '64KiB', min: 1, reloadable: true, doc: 'larger values live in tier 2 alone; at most an eighth of memory.max_bytes' },
+
+  'sqlite.max_bytes': { type: 'size', default: '16MiB', min: '1MiB', max: '1TiB', reloadable: false, doc: 'size of tier 2 on disk, its write-ahead log included' },
+  'sqlite.busy_timeout': { type: 'duration', default: '30s', max: TIMER_MAX, reloadable: false, doc: 'how long SQLite waits for a lock' },
+  'sqlite.synchronous': { type: 'enum', values: ['OFF', 'NORMAL', 'FULL'], default: 'NORMAL', reloadable: false, doc: 'when SQLite waits for the disk; NORMAL survives a crash of the engine, FULL a power cut too' },
+  'sqlite.cache_bytes': { type: 'size', default: '2MiB', min: '64KiB', max: '1GiB', reloadable: false, doc: 'SQLite\'s page cache' },
+
+  'cache.max_key_bytes': { type: 'size', default: '1KiB', min: 1, max: 65_535, reloadable: false, doc: 'longest key; a key\'s length has 16 bits' },
+  'cache.max_value_bytes': { type: 'size', default: '8MiB', min: 1, max: '15MiB', reloadable: false, doc: 'largest value; a frame\'s length has 24 bits' },
+  'cache.default_ttl': { type: 'duration', default: '1h', min: '1ms', max: TTL_MAX, reloadable: true, doc: 'time to live of an entry that is set without one' },
+
+  'ttl.*': { type: 'duration', min: '1ms', max: TTL_MAX, named: { session: '30m', auth: '1h', decision: '5m', rule: '1h', static: '24h', api: '10m', compliance: '15m', synthesis: '20m' }, reloadable: true, doc: 'times to live by name, for { policy: \'session\' }; add your own' },
+
+  'postgres.*.url': { type: 'url', required: true, reloadable: false, secret: true, example: 'postgres://user:password@localhost:5432/home', envAlias: 'HEARTH_POSTGRES_URL', doc: 'where the database is; the one named main is the default database' },
+  'postgres.*.pool.size': { type: 'integer', default: 10, min: 1, max: 1_000, reloadable: false, doc: 'connections kept' },
+  'postgres.*.pool.overflow': { type: 'integer', default: 5, min: 0, max: 1_000, reloadable: false, doc: 'connections beyond size under load, closed when it is over' },
+  'postgres.*.pool.min': { type: 'integer', default: 2, min: 0, max: 1_000, reloadable: false, doc: 'connections kept however idle; at most size' },
+  'postgres.*.pool.acquire_timeout': { type: 'duration', default: '30s', min: '1ms', max: TIMER_MAX, reloadable: false, doc: 'how long a request waits for a connection' },
+  'postgres.*.pool.idle_timeout': { type: 'duration', default: '300s', min: '1s', max: TIMER_MAX, reloadable: false, doc: 'an idle connection above min is closed after this' },
+  'postgres.*.pool.recycle': { type: 'duration', default: '3600s', min: '1s', max: TIMER_MAX, reloadable: false, doc: 'a connection is replaced after this, give or take a little' },
+  'postgres.*.pool.pre_ping': { type: 'boolean', default: true, reloadable: false, doc: 'try a connection that has been idle before lending it' },
+  'postgres.*.pool.statement_timeout': { type: 'duration', default: '30s', min: '1ms', max: TIMER_MAX, reloadable: false, doc: 'a statement is cancelled at the server after this' },
+} as const satisfies Record<string, Row>
+
+export type Schema = typeof SCHEMA
+
+/** The rows with the interface's type, for code that treats them all alike. */
+export const ROWS: ReadonlyMap<string, Row> = new Map(Object.entries(SCHEMA))
+
+/** The database that HEARTH_POSTGRES_URL and an unnamed query mean. */
+export const MAIN_DATABASE = 'main'

@@ -1,0 +1,225 @@
+/** Value types: for each type a key may have, how it is read, written, and described to who got it wrong.
+ *  Owns:   VALUE_TYPES; a new type is one row here.
+ *  Thread: main, at start and reload.
+ *  Holds:  (1) read(write(value)) gives the value back.  (2) read never throws and never quotes a secret. */
+
+import { resolve } from 'node:path'
+import { maskUrl } from './secrets.ts'
+import {
+  DURATION_EXPECTED,
+  durationMs,
+  formatDuration,
+  formatSize,
+  SIZE_EXPECTED,
+  sizeBytes,
+} from './units.ts'
+
+export type Value = string | number | boolean | readonly string[]
+
+/** What a row of the schema says about the values of its key. Bounds are written as in the file, inclusive. */
+export interface ValueSpec {
+  readonly type: TypeName
+  readonly min?: number | string
+  readonly max?: number | string
+  /** The words of an enum. */
+  readonly values?: readonly string[]
+  /** A word that stands for "no bound" and reads as Infinity. */
+  readonly unbounded?: string
+  /** A path without a slash stays as it is: a name that the dynamic loader looks up. */
+  readonly bareName?: boolean
+}
+
+/** Where a raw value comes from. The environment has only text; an override, from code, counts in milliseconds. */
+export type Source = 'file' | 'environment' | 'override'
+
+export interface ReadContext {
+  readonly source: Source
+  /** Relative paths start here: the file's own directory, or the working directory. */
+  readonly baseDir: string
+}
+
+/** Not acceptable; `expected` where there is more to say than the type's own description. */
+export class Refused {
+  readonly expected: string | undefined
+  constructor(expected?: string) {
+    this.expected = expected
+  }
+}
+
+interface ValueType {
+  readonly expected: (spec: ValueSpec) => string
+  readonly read: (raw: unknown, spec: ValueSpec, context: ReadContext) => Value | Refused
+  /** As it stands in the TOML file, without quotes; a list as its items. */
+  readonly write: (value: never) => string
+  /** Written bare in TOML, not as a quoted string. */
+  readonly bare?: true
+  readonly mask?: (value: string) => string
+}
+
+export const VALUE_TYPES = {
+  duration: {
+    expected: () => DURATION_EXPECTED,
+    // A bare number in a file could be seconds or milliseconds: refused, but for zero.
+    read: (raw, _spec, context) =>
+      context.source === 'file' && typeof raw === 'number' && raw !== 0
+        ? new Refused()
+        : numberFrom(raw, durationMs),
+    write: formatDuration,
+  },
+  size: {
+    expected: () => SIZE_EXPECTED,
+    read: raw => numberFrom(raw, sizeBytes),
+    write: formatSize,
+  },
+  integer: {
+    expected: () => 'a whole number',
+    read: (raw, _spec, context) =>
+      numberFrom(raw, context.source === 'environment' ? wholeNumber : () => undefined),
+    write: String,
+    bare: true,
+  },
+  mode: {
+    expected: () => 'file permissions in octal, such as "0660" or 0o660',
+    read: raw => numberFrom(raw, octalNumber),
+    write: (mode: number) => mode.toString(8).padStart(4, '0'),
+  },
+  boolean: {
+    expected: () => 'true or false',
+    read: raw => (typeof raw === 'boolean' ? raw : (BOOLEAN_WORDS.get(raw) ?? new Refused())),
+    write: String,
+    bare: true,
+  },
+  enum: {
+    expected: spec => `one of ${spec.values?.join(', ')}`,
+    read: (raw, spec) =>
+      (typeof raw === 'string' && spec.values?.find(sameWord(raw))) || new Refused(),
+    write: String,
+  },
+  string: {
+    expected: () => 'a text without control characters',
+    read: plainText,
+    write: String,
+  },
+  path: {
+    expected: () => 'a path',
+    read: (raw, spec, context) => {
+      const text = plainText(raw)
+      if (text instanceof Refused || (spec.bareName && !text.includes('/'))) return text
+      return resolve(context.baseDir, text)
+    },
+    write: String,
+  },
+  url: {
+    expected: () => 'a url such as postgres://user:password@host:5432/database',
+    read: postgresUrl,
+    write: String,
+    mask: maskUrl,
+  },
+  list: {
+    expected: () => 'an array of texts, or one text with commas between them',
+    read: raw => {
+      const items: unknown = typeof raw === 'string' ? raw.split(',').map(item => item.trim()) : raw
+      if (!Array.isArray(items)) return new Refused()
+      return items.some(item => plainText(item) instanceof Refused) ? new Refused() : items
+    },
+    write: (items: readonly string[]) => items.join(', '),
+  },
+} as const satisfies Record<string, ValueType>
+
+export type TypeName = keyof typeof VALUE_TYPES
+
+/** The value, checked against type and bounds, or what was expected instead, in words. */
+export function readValue(raw: unknown, spec: ValueSpec, context: ReadContext): Value | Refused {
+  if (spec.unbounded !== undefined && (raw === spec.unbounded || raw === Infinity)) return Infinity
+  const value = typeOf(spec).read(raw, spec, context)
+  if (value instanceof Refused) return new Refused(value.expected ?? expectedOf(spec))
+  if (typeof value === 'number') {
+    if (value < boundOf(spec, 'min') || value > boundOf(spec, 'max')) return new Refused(expectedOf(spec))
+  }
+  return value
+}
+
+/** As the user would write it, without quotes; not masked. */
+export function writeValue(value: Value | undefined, spec: ValueSpec): string {
+  if (value === undefined) return ''
+  if (value === Infinity) return spec.unbounded ?? String(value)
+  return typeOf(spec).write(value as never)
+}
+
+/** The same as anyone may see it. */
+export function showValue(value: Value | undefined, spec: ValueSpec): string {
+  const text = writeValue(value, spec)
+  return typeOf(spec).mask?.(text) ?? text
+}
+
+/** As it stands after the `=` of a TOML file. JSON's string escapes are TOML's, too. */
+export function tomlValue(text: string, spec: ValueSpec): string {
+  return typeOf(spec).bare && text !== spec.unbounded ? text : JSON.stringify(text)
+}
+
+/** The type's description with the row's bounds: `a size such as …, from 1MiB to 1GiB`. */
+export function expectedOf(spec: ValueSpec): string {
+  const { min, max, unbounded } = spec
+  const bounds = [min === undefined ? '' : `from ${min}`, max === undefined ? '' : `up to ${max}`]
+  const parts = [typeOf(spec).expected(spec), bounds.filter(Boolean).join(' ')]
+  if (unbounded !== undefined) parts.push(`or "${unbounded}"`)
+  return parts.filter(Boolean).join(', ')
+}
+
+/** The table seen through its interface: a union of ten row types has no common call signature. */
+function typeOf(spec: ValueSpec): ValueType {
+  return VALUE_TYPES[spec.type]
+}
+
+/** A bound in the unit of the value; without one, any number that is not negative. */
+function boundOf(spec: ValueSpec, side: 'min' | 'max'): number {
+  const bound = spec[side] ?? (side === 'min' ? 0 : Number.MAX_SAFE_INTEGER)
+  const number = typeOf(spec).read(bound, spec, { source: 'override', baseDir: '/' })
+  return typeof number === 'number' ? number : Number.NaN
+}
+
+function numberFrom(raw: unknown, parse: (text: string) => number | undefined): number | Refused {
+  const number = typeof raw === 'string' ? parse(raw) : raw
+  return typeof number === 'number' && Number.isSafeInteger(number) ? number : new Refused()
+}
+
+function wholeNumber(text: string): number | undefined {
+  return /^\d{1,16}$/.test(text.trim()) ? Number(text) : undefined
+}
+
+function octalNumber(text: string): number | undefined {
+  return /^(?:0o?)?[0-7]{3}$/.test(text.trim()) ? Number.parseInt(text.trim().replace('o', ''), 8) : undefined
+}
+
+/** Both spellings of systemd's unit files and of Postgres. */
+const BOOLEAN_WORDS: ReadonlyMap<unknown, boolean> = new Map([
+  ...['true', 'on', 'yes', '1'].map(word => [word, true] as const),
+  ...['false', 'off', 'no', '0'].map(word => [word, false] as const),
+])
+
+function sameWord(raw: string): (word: string) => boolean {
+  return word => word.toLowerCase() === raw.trim().toLowerCase()
+}
+
+const TEXT_CHARS_MAX = 4_096
+
+function plainText(raw: unknown): string | Refused {
+  if (typeof raw !== 'string' || raw.trim() === '' || raw.length > TEXT_CHARS_MAX) return new Refused()
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused here.
+  return /[\0-\x1f\x7f]/.test(raw) ? new Refused() : raw
+}
+
+/** Only what would fail for certain is refused; the rest is libpq's to judge. Says nothing of what it found,
+ *  since an unescaped `/` or `@` in a password makes any part of the url look like another. */
+function postgresUrl(raw: unknown): string | Refused {
+  const url = plainText(raw)
+  if (url instanceof Refused || !/^postgres(ql)?:\/\/\S*$/.test(url)) return new Refused()
+  const authority = /\/\/([^/?#]*)/.exec(url)![1]!
+  for (const host of authority.slice(authority.lastIndexOf('@') + 1).split(',')) {
+    const port = /^(?:\[[^\]]*\]|[^:]*)(?::(\d*))?$/.exec(host)
+    if (port === null || Number(port[1] ?? 0) > 65_535) {
+      return new Refused('a host with a port up to 65535, and / @ : in the password written %2F %40 %3A')
+    }
+  }
+  return url
+}

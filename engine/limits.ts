@@ -1,0 +1,59 @@
+/** Limits: every bound that is not configuration, in one place, with the relations that must hold between them.
+ *  Owns:   the numbers.   Not here: what an operator sets (config/schema.ts).
+ *  Thread: any.
+ *  Holds:  the assertions below, at load, in every thread. */
+
+import { assert } from './assert.ts'
+
+/** Data bytes of one ring. Two rings a worker, so this is paid twice; larger bought no throughput (bench/micro/ring.bench.ts). */
+export const RING_BYTES = 256 * 1024
+/** The most payload of one record; a longer message goes as several. */
+export const RECORD_BYTES_MAX = RING_BYTES / 8
+/** Requests a worker may hold unanswered before sessions stop reading. */
+export const TICKET_COUNT_MAX = 8_192
+/** Records handled in one turn of a worker's or main's loop before others get theirs. */
+export const DRAIN_COUNT_MAX = 1_024
+/** Messages longer than one record that may wait for room in a ring, in bytes. */
+export const OUTBOX_BYTES_MAX = 32 * 1024 * 1024
+
+/** Unanswered requests of one connection before its socket is no longer read. */
+export const SESSION_INFLIGHT_COUNT_MAX = 2_048
+/** Replies that a connection has not taken yet: past the first it is not read, past the second it is closed. */
+export const SESSION_UNSENT_BYTES_PAUSE = 1024 * 1024
+export const SESSION_UNSENT_BYTES_MAX = 32 * 1024 * 1024
+/** A connection says HELLO within this time, and finishes a frame it has begun. */
+export const SESSION_HELLO_MS_MAX = 5_000
+export const SESSION_FRAME_MS_MAX = 10_000
+export const SESSION_COUNT_MAX = 4_096
+/** What one read from a socket may bring: the buffer is shared by all sessions. */
+export const READ_BYTES = 64 * 1024
+/** A flush starts when a session's replies pass this, even in the middle of a turn. */
+export const WRITE_BYTES = 64 * 1024
+/** Large frames being put together, over all connections. */
+export const ASSEMBLY_BYTES_MAX = 32 * 1024 * 1024
+export const CLIENT_NAME_BYTES_MAX = 128
+
+/** A value longer than this is fetched from tier 2 piece by piece, as fast as its reader takes it. */
+export const PART_BYTES = 256 * 1024
+/** Keys in one reply to KEYS. */
+export const KEYS_COUNT_MAX = 1_000
+
+/** How long a worker may take to open its files, and how soon a dead one is replaced: first at once, then with a pause that doubles. */
+export const WORKER_READY_MS_MAX = 30_000
+export const WORKER_RESTART_MS = 50
+export const WORKER_RESTART_MS_MAX = 800
+/** A worker that answers no ping for this long is ended and replaced. */
+export const WORKER_PING_MS = 2_000
+export const WORKER_SILENT_MS_MAX = 30_000
+
+/** Shutdown: what is in flight may finish within this, then it is cut. */
+export const DRAIN_MS_MAX = 3_000
+/** No request for this long: threads collect garbage and give memory back. */
+export const IDLE_MS = 500
+
+assert((RING_BYTES & (RING_BYTES - 1)) === 0, 'ring positions wrap with a mask, not a modulo')
+assert(RECORD_BYTES_MAX <= RING_BYTES / 8, 'one record must never fill the ring')
+assert(PART_BYTES < OUTBOX_BYTES_MAX, 'a part fits the outbox')
+assert(SESSION_INFLIGHT_COUNT_MAX < TICKET_COUNT_MAX, 'one connection cannot take every ticket')
+assert(SESSION_UNSENT_BYTES_PAUSE < SESSION_UNSENT_BYTES_MAX, 'a slow reader is paused before it is closed')
+assert(WORKER_RESTART_MS_MAX < 1_000, 'a dead worker is back within a second')

@@ -1,0 +1,117 @@
+/** RingReader: the consuming end of a one-producer, one-consumer queue of messages in shared memory.
+ *  Owns:   the head cursor, and long messages that are still being put together.
+ *  Thread: the one consumer. Requests: one worker. Replies: main.
+ *  Holds:  (1) the message in op, ticket, bytes, start, end is valid until the next next() or release().  (2) messages come
+ *          in the order they were completed; a long one does not hold up those pushed between its parts. */
+
+import { park, parkAsync, wake } from './doorbell.ts'
+import {
+  CONTROL_BYTES,
+  FLAG_MORE,
+  HEAD,
+  HEAD_PARKED,
+  OP_PAD,
+  RECORD_HEADER_BYTES,
+  type RingMemory,
+  recordBytes,
+  TAIL,
+  TAIL_PARKED,
+} from './layout.ts'
+
+interface LongMessage {
+  readonly bytes: Buffer
+  filled: number
+}
+
+export class RingReader {
+  /** The message that next() found. */
+  op = 0
+  ticket = 0
+  bytes: Buffer
+  start = 0
+  end = 0
+
+  private readonly data: Buffer
+  private readonly words: Int32Array
+  private readonly control: Int32Array
+  private readonly mask: number
+  private readonly long = new Map<number, LongMessage>()
+  /** Cursors in units of 8 bytes: read so far, given back so far, last known tail. */
+  private head = 0
+  private released = 0
+  private knownTail = 0
+
+  constructor(memory: RingMemory) {
+    this.mask = memory.dataBytes - 1
+    this.data = Buffer.from(memory.shared, CONTROL_BYTES, memory.dataBytes)
+    this.words = new Int32Array(memory.shared, CONTROL_BYTES, memory.dataBytes >> 2)
+    this.control = new Int32Array(memory.shared, 0, CONTROL_BYTES >> 2)
+    this.bytes = this.data
+  }
+
+  /** Moves to the next whole message; false when there is none now. */
+  next(): boolean {
+    while (this.head !== this.knownTail || this.reloadTail()) {
+      const at = (this.head << 3) & this.mask
+      const word = at >> 2
+      const first = this.words[word]!
+      const bodyBytes = first >>> 8
+      this.head = (this.head + (recordBytes(bodyBytes) >> 3)) | 0
+      if ((first & 0xff) === OP_PAD) continue
+      this.op = first & 0xff
+      this.ticket = this.words[word + 1]!
+      const start = at + RECORD_HEADER_BYTES
+      const totalBytes = this.words[word + 3]!
+      if (totalBytes === bodyBytes) {
+        this.bytes = this.data
+        this.start = start
+        this.end = start + bodyBytes
+        return true
+      }
+      if (this.takePart(start, bodyBytes, totalBytes, (this.words[word + 2]! & FLAG_MORE) !== 0)) return true
+    }
+    return false
+  }
+
+  /** Gives all that next() went past back to the producer, and wakes it if it waits for room. */
+  release(): void {
+    if (this.head === this.released) return
+    this.released = this.head
+    // Pairs with the load in RingWriter.reloadFreeBytes(): nothing is read from these bytes after this.
+    Atomics.store(this.control, HEAD, this.head)
+    wake(this.control, HEAD, HEAD_PARKED)
+  }
+
+  /** Blocks until there is something to read, or the time is over. Worker threads only. */
+  wait(timeoutMs: number): void {
+    park(this.control, TAIL, TAIL_PARKED, this.knownTail, timeoutMs)
+  }
+
+  /** Resolves once there is something to read; undefined when there is already. */
+  onceReadable(): Promise<unknown> | undefined {
+    return parkAsync(this.control, TAIL, TAIL_PARKED, this.knownTail)
+  }
+
+  private reloadTail(): boolean {
+    // Pairs with the store in RingWriter.publish(): what the producer wrote before it is visible now.
+    this.knownTail = Atomics.load(this.control, TAIL)
+    return this.head !== this.knownTail
+  }
+
+  /** Adds one record to a long message; true when that completes it. */
+  private takePart(start: number, bodyBytes: number, totalBytes: number, more: boolean): boolean {
+    let message = this.long.get(this.ticket)
+    if (message === undefined) {
+      message = { bytes: Buffer.allocUnsafeSlow(totalBytes), filled: 0 }
+      this.long.set(this.ticket, message)
+    }
+    this.data.copy(message.bytes, message.filled, start, start + bodyBytes)
+    message.filled += bodyBytes
+    if (more) return false
+    this.long.delete(this.ticket)
+    this.bytes = message.bytes
+    this.start = 0
+    this.end = totalBytes
+    return true
+  }
+}
