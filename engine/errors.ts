@@ -3,8 +3,8 @@
  *  Thread: any.
  *  Holds:  wire numbers never change once released; users match `code`, never `message`. */
 
-/** When a caller may send the same request again: `yes`; `later` after `retryAfterMs` or a pause; `reads` only. */
-export type RetryRule = 'yes' | 'later' | 'reads' | 'no'
+/** When a caller may send the same request again: `later` after `retryAfterMs` or a pause; `reads`, which change nothing; `no`. */
+export type RetryRule = 'later' | 'reads' | 'no'
 
 export interface ErrorSpec {
   readonly wire: number
@@ -23,7 +23,11 @@ export const ERRORS = {
   TIMEOUT: { wire: 0x08, retry: 'reads', text: 'the deadline passed before the answer came' },
   UNAVAILABLE: { wire: 0x09, retry: 'reads', text: 'the part that was to answer went away' },
   CIRCUIT_OPEN: { wire: 0x0a, retry: 'later', text: 'the breaker is open after repeated failures' },
-  POOL_EXHAUSTED: { wire: 0x0b, retry: 'later', text: 'no connection came free within the deadline' },
+  POOL_EXHAUSTED: {
+    wire: 0x0b,
+    retry: 'later',
+    text: 'no connection came free within the deadline',
+  },
   DATABASE: { wire: 0x0c, retry: 'no', text: 'Postgres refused the statement; sqlState says why' },
   READ_ONLY: { wire: 0x0d, retry: 'no', text: 'the target does not take writes' },
   NOT_CONFIGURED: { wire: 0x0e, retry: 'no', text: 'the part asked for is not configured here' },
@@ -60,9 +64,12 @@ export class HearthError extends Error {
 
   /** `message` says what happened and what to do; left out, the code's own text stands. */
   constructor(code: ErrorCode, message?: string, details: ErrorDetails = {}) {
-    super(message ?? ERRORS[code].text, details.cause === undefined ? undefined : { cause: details.cause })
+    super(
+      message ?? ERRORS[code].text,
+      details.cause === undefined ? undefined : { cause: details.cause },
+    )
     this.code = code
-    this.retryable = ERRORS[code].retry === 'yes' || ERRORS[code].retry === 'later'
+    this.retryable = ERRORS[code].retry === 'later'
     for (const field of DETAIL_FIELDS) {
       if (details[field] !== undefined) Object.defineProperty(this, field, shown(details[field]))
     }
@@ -86,7 +93,9 @@ export function isHearthError(error: unknown): error is HearthError {
 /** Any thrown thing as a HearthError: a foreign one becomes UNAVAILABLE with its own words kept. */
 export function toHearthError(error: unknown, code: ErrorCode = 'UNAVAILABLE'): HearthError {
   if (isHearthError(error)) return error
-  return new HearthError(code, error instanceof Error ? error.message : String(error), { cause: error })
+  return new HearthError(code, error instanceof Error ? error.message : String(error), {
+    cause: error,
+  })
 }
 
 function shown(value: unknown): PropertyDescriptor {

@@ -55,5 +55,8 @@ assert((RING_BYTES & (RING_BYTES - 1)) === 0, 'ring positions wrap with a mask, 
 assert(RECORD_BYTES_MAX <= RING_BYTES / 8, 'one record must never fill the ring')
 assert(PART_BYTES < OUTBOX_BYTES_MAX, 'a part fits the outbox')
 assert(SESSION_INFLIGHT_COUNT_MAX < TICKET_COUNT_MAX, 'one connection cannot take every ticket')
-assert(SESSION_UNSENT_BYTES_PAUSE < SESSION_UNSENT_BYTES_MAX, 'a slow reader is paused before it is closed')
+assert(
+  SESSION_UNSENT_BYTES_PAUSE < SESSION_UNSENT_BYTES_MAX,
+  'a slow reader is paused before it is closed',
+)
 assert(WORKER_RESTART_MS_MAX < 1_000, 'a dead worker is back within a second')

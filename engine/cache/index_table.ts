@@ -50,6 +50,9 @@ export class IndexTable {
   open(slot: number): void {
     const word = this.wordOf(slot)
     Atomics.store(this.words, word, (this.words[word]! + 1) | 0)
+    // On ARM a plain store may overtake an atomic store before it, but not an atomic load before it: this load is the fence
+    // that keeps the change behind the odd sequence.
+    Atomics.load(this.words, word)
   }
 
   /** After the change. Pairs with the reader's second load: what was written before is visible with the new sequence. */

@@ -7,6 +7,7 @@
 
 import { assert } from '../assert.ts'
 import { copyBytes } from '../bytes.ts'
+import type { MemoryFigures } from '../figures.ts'
 import { IndexTable } from './index_table.ts'
 import { ENTRY, HEADER, hashKey, type Segment } from './segment.ts'
 import { Sieve } from './sieve.ts'
@@ -19,23 +20,15 @@ export interface MemoryOptions {
   readonly entryCountMax?: number
 }
 
-export interface MemoryStats {
-  entries: number
-  bytes: number
-  maxBytes: number
-  hits: number
-  misses: number
-  evictions: number
-  expirations: number
-}
-
 /** Victims that SIEVE may choose for one value before neighbours of the last one are taken instead. */
 const VICTIM_COUNT_MAX = 8
 
 export class Memory {
   /** The segment's bytes: a value of an entry is valueStart(entry) .. valueEnd(entry) in them, until the next change. */
   readonly bytes: Buffer
-  readonly valueBytesMax: number
+  valueBytesMax = 0
+  /** An entry with its key: so much room can always be made by evicting neighbours. */
+  private readonly entryBytesMax: number
   private readonly words: Int32Array
   private readonly floats: Float64Array
   private readonly seed: number
@@ -59,8 +52,14 @@ export class Memory {
     this.index = new IndexTable(segment)
     this.storage = new Storage(segment)
     this.sieve = new Sieve(segment)
-    this.valueBytesMax = Math.min(options.valueBytesMax, this.storage.capacityBytes >> 3)
+    this.setValueBytesMax(options.valueBytesMax)
+    this.entryBytesMax = this.storage.capacityBytes >> 2
     this.entryCountMax = Math.min(options.entryCountMax || Infinity, this.index.countMax)
+  }
+
+  /** The longest value kept here: as given, and never more than an eighth of the storage. */
+  setValueBytesMax(bytes: number): void {
+    this.valueBytesMax = Math.min(bytes, this.storage.capacityBytes >> 3)
   }
 
   hash(key: Uint8Array, start: number, end: number): number {
@@ -116,11 +115,12 @@ export class Memory {
     const keyBytes = keyEnd - keyStart
     const valueBytes = valueEnd - valueStart
     const need = ENTRY.keyAt + keyBytes + valueBytes
+    const fits = valueBytes <= this.valueBytesMax && need <= this.entryBytesMax
     const slot = this.index.find(hash, key, keyStart, keyEnd)
     if (slot >= 0) {
       const entry = this.index.entryOf(slot)
       const room = this.storage.bytesOf(entry)
-      if (need <= room && need > room >> 1) {
+      if (fits && need <= room && need > room >> 1) {
         this.index.open(slot)
         this.writeValue(entry, value, valueStart, valueEnd, expiresAtMs)
         this.index.close(slot)
@@ -129,7 +129,7 @@ export class Memory {
       }
       this.removeEntry(entry)
     }
-    if (valueBytes > this.valueBytesMax) return false
+    if (!fits) return false
     const entry = this.makeRoom(need)
     const at = this.index.insertOpen(hash, entry)
     this.words[(entry + ENTRY.hashAt) >> 2] = hash
@@ -174,7 +174,7 @@ export class Memory {
     return removed
   }
 
-  stats(): MemoryStats {
+  stats(): MemoryFigures {
     return {
       entries: this.index.count,
       bytes: this.storage.usedBytes,
@@ -233,7 +233,7 @@ export class Memory {
     while (this.storage.bytesOf(block) < enough) {
       const next = this.storage.next(block)
       const neighbour = next >= 0 ? next : this.storage.previous(block)
-      assert(neighbour >= 0, 'a value is at most an eighth of the storage')
+      assert(neighbour >= 0, 'an entry is at most a quarter of the storage')
       block = this.evict(neighbour)
     }
   }

@@ -5,9 +5,12 @@
  *          (2) a slot's sequence is odd while the slot, or the entry it points to, is being changed, and is larger afterwards.
  *          (3) an entry's bytes are changed or given away only while its slot's sequence is odd.
  *
- *  So a reader is safe with this, and must do all of it: load the sequence (odd: a miss); read hash, entry, key, expiry and
- *  value; load the sequence again: the same, or what was read is thrown away. Sequences are in the index, never in the
- *  storage, so stale bytes of a reused block cannot pose as one.
+ *  So a reader is safe with this, and must do all of it: load the sequence (odd: a miss); read hash, entry,
+ *  key, expiry and value; load the sequence again: the same, or what was read is thrown away. What is read in
+ *  between may be anything, so an entry, a key's length or a value's length that reaches past the segment is a
+ *  miss, not an address. Before the last load stands a fence: an acquire fence in C; in JavaScript an
+ *  Atomics.store to a word of the reader's own. Sequences are in the index, never in the storage, so stale
+ *  bytes of a reused block cannot pose as one.
  *
  *      header (4096)   | slots: slotCount x 16                  | storage: blocks up to the end
  *
@@ -29,6 +32,8 @@ import { assert } from '../assert.ts'
 export const SEGMENT_MAGIC = 0x4854_5248 // 'HRTH'
 export const SEGMENT_LAYOUT = 1
 export const SEGMENT_BYTES_MIN = 64 * 1024
+/** Offsets and sizes are signed 32-bit words. */
+export const SEGMENT_BYTES_MAX = 2 ** 31 - 8
 
 export const HEADER = {
   magic: 0,
@@ -50,7 +55,14 @@ export const STATE = { building: 0, live: 1, closed: 2 } as const
 
 export const SLOT = { sequenceAt: 0, hashAt: 4, entryAt: 8, bytes: 16 } as const
 
-export const BLOCK = { sizeAt: 0, previousAt: 4, nextFreeAt: 8, previousFreeAt: 12, usedBit: 1, bytesMin: 56 } as const
+export const BLOCK = {
+  sizeAt: 0,
+  previousAt: 4,
+  nextFreeAt: 8,
+  previousFreeAt: 12,
+  usedBit: 1,
+  bytesMin: 56,
+} as const
 
 export const ENTRY = {
   hashAt: 8,
@@ -84,9 +96,13 @@ export interface Segment {
 }
 
 /** Lays a segment out over fresh, zeroed memory; it is not live before `setState`. Length in bytes, a multiple of 8. */
-export function createSegment(memory: ArrayBuffer, options: { pid: number; hashSeed: number }): Segment {
+export function createSegment(
+  memory: ArrayBuffer,
+  options: { pid: number; hashSeed: number },
+): Segment {
   const totalBytes = memory.byteLength & ~7
   assert(totalBytes >= SEGMENT_BYTES_MIN, 'a segment has room for its index')
+  assert(totalBytes <= SEGMENT_BYTES_MAX, 'offsets in a segment have 31 bits')
   const slotCount = powerOfTwoAtMost(totalBytes / BYTES_PER_SLOT)
   const slotsAt = HEADER.bytes
   const storageAt = slotsAt + slotCount * SLOT.bytes

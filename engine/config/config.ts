@@ -1,8 +1,9 @@
 /** Config: the type of the whole configuration, derived from the schema, and its nested form.
- *  Owns:   the step between flat keys (`memory.max_bytes`) and nested names (`config.memory.maxBytes`).
+ *  Owns:   the step between flat keys (`memory.max_bytes`) and nested names
+ *          (`config.memory.maxBytes`).
  *  Thread: any; a Config is frozen plain data that may be posted to a worker.
- *  Holds:  numbers are milliseconds where the name ends in `Ms`, bytes where it ends in `Bytes`. The members of
- *          `config.ttl` are milliseconds under the policy's own name. */
+ *  Holds:  numbers are milliseconds where the name ends in `Ms`, bytes where it ends in `Bytes`.
+ *          The members of `config.ttl` are milliseconds under the policy's own name. */
 
 import { codePath, PATTERNS, type Path } from './keys.ts'
 import type { Row, Schema } from './schema.ts'
@@ -16,19 +17,19 @@ export type ConfigOverrides = PartialDeep<Config>
 export type DatabaseConfig = Config['postgres'][string]
 export type PoolConfig = DatabaseConfig['pool']
 
-/** Rows by key → nested object. `*` as the last part gives a record of values, elsewhere a record of sections. */
+/** Rows by key → nested object. `*` as the last part gives a record of values, elsewhere a record
+ *  of sections. */
 type Shape<Rows> = '*' extends keyof Rows
   ? Named<Rows['*']>
-  : `*.${string}` extends Extract<keyof Rows, `*.${string}`> | `*.${string}`
-    ? [Extract<keyof Rows, `*.${string}`>] extends [never]
-      ? Section<Rows>
-      : { readonly [name: string]: Shape<Below<Rows, '*'>> }
-    : never
+  : [Extract<keyof Rows, `*.${string}`>] extends [never]
+    ? Section<Rows>
+    : { readonly [name: string]: Shape<Below<Rows, '*'>> }
 
 type Section<Rows> = {
-  readonly [Key in Extract<keyof Rows, string> as MemberName<Key, Rows[Key]>]: Key extends `${infer Head}.${string}`
-    ? Shape<Below<Rows, Head>>
-    : ValueOf<Rows[Key]>
+  readonly [Key in Extract<keyof Rows, string> as MemberName<
+    Key,
+    Rows[Key]
+  >]: Key extends `${infer Head}.${string}` ? Shape<Below<Rows, Head>> : ValueOf<Rows[Key]>
 }
 
 type Below<Rows, Head extends string> = {
@@ -51,7 +52,10 @@ type Camel<Text extends string> = Text extends `${infer Head}_${infer Tail}`
   ? `${Head}${Capitalize<Camel<Tail>>}`
   : Text
 
-type ValueOf<RowType> = RowType extends { default: unknown } | { computed: unknown } | { named: unknown }
+type ValueOf<RowType> = RowType extends
+  | { default: unknown }
+  | { computed: unknown }
+  | { named: unknown }
   ? Present<RowType>
   : RowType extends { required: true }
     ? Present<RowType>
@@ -75,7 +79,8 @@ export interface Entry {
   readonly value: Value | undefined
 }
 
-/** The nested, frozen form. Sections of user's names have no prototype: `config.ttl.constructor` is undefined. */
+/** The nested, frozen form. Sections of user's names have no prototype: `config.ttl.constructor` is
+ *  undefined. */
 export function nestConfig(values: ReadonlyMap<string, Value>): Config {
   const root: Tree = {}
   for (const { parts } of PATTERNS) sectionAt(root, parts.slice(0, fixedDepth(parts)), parts)
@@ -87,7 +92,8 @@ export function nestConfig(values: ReadonlyMap<string, Value>): Config {
   return freezeDeep(root) as Config
 }
 
-/** Every key with its value, in the schema's order; a key that is not set has the value undefined. */
+/** Every key with its value, in the schema's order; a key that is not set has the value
+ *  undefined. */
 export function entriesOf(config: Config): Entry[] {
   const entries: Entry[] = []
   for (const { parts, row } of PATTERNS) {
@@ -125,7 +131,9 @@ function pathsOf(config: Config, parts: Path): string[][] {
   const starAt = parts.indexOf('*')
   if (starAt < 0) return [[...parts]]
   const names = parts.slice(0, starAt).reduce<unknown>((node, name) => (node as Tree)[name], config)
-  return Object.keys(names as Tree).map(name => parts.map((part, at) => (at === starAt ? name : part)))
+  return Object.keys(names as Tree).map(name =>
+    parts.map((part, at) => (at === starAt ? name : part)),
+  )
 }
 
 function freezeDeep(node: unknown): unknown {

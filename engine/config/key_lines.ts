@@ -1,7 +1,7 @@
 /** Key lines: on which line of a TOML text each key stands, which the parser does not tell.
  *  Owns:   a scanner that reads keys and steps over values.
  *  Thread: main, at start and reload.
- *  Holds:  (1) the text has been parsed before: the scanner trusts its syntax, yet on any text it ends.
+ *  Holds:  (1) the text has been parsed before, which also bounds its nesting: the syntax is trusted.
  *          (2) A line number is that of the key's own first mention, or of the table's header. */
 
 import { parseToml } from './toml.ts'
@@ -92,7 +92,8 @@ class Scanner {
     const first = this.peek()
     if (first === '"' || first === "'") this.string()
     else if (first === '{') this.enclosed('}', () => this.pair(path))
-    // A key inside an array has no place in the schema: it is stepped over under a path nobody asks for.
+    // A key inside an array has no place in the schema: it is stepped over under a path nobody asks
+    // for.
     else if (first === '[') this.enclosed(']', () => this.value([...path, '[]']))
     else while (this.at < this.text.length && !/[,\]}#\n]/.test(this.peek())) this.at++
   }

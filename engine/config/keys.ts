@@ -1,6 +1,7 @@
 /** Keys: the schema asked by path, and a key's three spellings: file, environment, code.
  *  Owns:   the matching of a path against patterns with `*`.   Thread: main, at start and reload.
- *  Holds:  a path that matches a row matches one row; the names a `*` takes are plain words without dots. */
+ *  Holds:  a path that matches a row matches one row; the names a `*` takes are plain words without
+ *          dots. */
 
 import { MAIN_DATABASE, ROWS, type Row } from './schema.ts'
 
@@ -53,7 +54,8 @@ export function sectionsLike(path: Path): Set<string> {
   const sections = new Set<string>()
   for (const { parts } of PATTERNS) {
     const filled = concrete(parts, path)
-    for (let depth = 1; depth < parts.length; depth++) sections.add(filled.slice(0, depth).join('.'))
+    for (let depth = 1; depth < parts.length; depth++)
+      sections.add(filled.slice(0, depth).join('.'))
   }
   return sections
 }
@@ -61,6 +63,15 @@ export function sectionsLike(path: Path): Set<string> {
 /** `memory.max_bytes` → `HEARTH_MEMORY_MAX_BYTES`. */
 export function environmentName(key: string): string {
   return `HEARTH_${key.replace(/[^A-Za-z0-9]/g, '_').toUpperCase()}`
+}
+
+/** Short variables and the keys they mean; that of a database's key means the main database. */
+export function environmentAliases(): Map<string, string> {
+  const aliases = new Map<string, string>()
+  for (const { key, row } of PATTERNS) {
+    if (row.envAlias) aliases.set(row.envAlias, key.replace('*', MAIN_DATABASE))
+  }
+  return aliases
 }
 
 /** `postgres.main.pool.idle_timeout` → `['postgres', 'main', 'pool', 'idleTimeoutMs']`. */
@@ -89,10 +100,13 @@ function codeName(part: string, isDuration: boolean): string {
 }
 
 function startsWith(parts: Path, path: Path): boolean {
-  return path.every((part, index) => parts[index] === part || (parts[index] === '*' && isName(part)))
+  return path.every(
+    (part, index) => parts[index] === part || (parts[index] === '*' && isName(part)),
+  )
 }
 
-/** The pattern with each `*` filled: by the path's own table of that place, else by a name that exists. */
+/** The pattern with each `*` filled: by the path's own table of that place, else by a name that
+ *  exists. */
 function concrete(parts: Path, path: Path): string[] {
   return parts.map((part, index) => {
     if (part !== '*') return part

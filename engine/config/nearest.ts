@@ -4,8 +4,8 @@
 
 const NAME_CHARS_MAX = 64
 
-/** The closest of `candidates`, undefined only when there are none. Compares dotted keys by their last part
- *  first, so that a right key in the wrong section finds its section. */
+/** The closest of `candidates`, undefined only when there are none. Compares dotted keys by their
+ *  last part first, so that a right key in the wrong section finds its section. */
 export function nearest(found: string, candidates: Iterable<string>): string | undefined {
   let best: string | undefined
   let bestCost = Number.POSITIVE_INFINITY
@@ -29,7 +29,8 @@ function splitKey(key: string): [section: string, leaf: string] {
   return [key.slice(0, Math.max(dotAt, 0)), key.slice(dotAt + 1)]
 }
 
-/** Insertions, deletions, substitutions and swaps of neighbours (optimal string alignment), case apart. */
+/** Insertions, deletions, substitutions and swaps of neighbours (optimal string alignment), case
+ *  apart. */
 export function editDistance(left: string, right: string): number {
   const a = left.toLowerCase().slice(0, NAME_CHARS_MAX)
   const b = right.toLowerCase().slice(0, NAME_CHARS_MAX)
@@ -39,7 +40,11 @@ export function editDistance(left: string, right: string): number {
     const current = [row]
     for (let column = 1; column <= b.length; column++) {
       const same = a[row - 1] === b[column - 1]
-      let cost = Math.min(last[column]! + 1, current[column - 1]! + 1, last[column - 1]! + (same ? 0 : 1))
+      let cost = Math.min(
+        last[column]! + 1,
+        current[column - 1]! + 1,
+        last[column - 1]! + (same ? 0 : 1),
+      )
       if (row > 1 && column > 1 && a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1]) {
         cost = Math.min(cost, beforeLast[column - 2]! + 1)
       }

@@ -1,9 +1,12 @@
-/** Schema: the one table of the configuration. Types, defaults, errors, the example file and README derive from it.
- *  Owns:   every key, its type, default, bounds and meaning.   Not here: relations between keys (checks.ts).
+/** Schema: the one table of the configuration. Types, defaults, errors, the example file and README
+ *  derive from it.
+ *  Owns:   every key, its type, default, bounds and meaning.   Not here: relations between keys
+ *          (checks.ts).
  *  Thread: any; plain data.
- *  Holds:  (1) `*` in a key stands for a name of the user's.  (2) A default lies within its row's bounds.
- *          (3) A size's key ends in `_bytes`; a duration's gets `Ms` in code.  (4) `reloadable` is a promise that
- *          SIGHUP applies the key: set it together with the code that does. */
+ *  Holds:  (1) `*` in a key stands for a name of the user's.  (2) A default lies within its row's
+ *          bounds.
+ *          (3) A size's key ends in `_bytes`; a duration's gets `Ms` in code.  (4) `reloadable` is
+ *          a promise that SIGHUP applies the key: set it together with the code that does. */
 
 import { defaultSocketPath, defaultStateDir, type Environment } from './socket_path.ts'
 import type { ValueSpec } from './value_types.ts'

@@ -1,19 +1,22 @@
 /** Secrets: what may be shown of a value that may hold a password.
  *  Owns:   the masks.   Thread: any.
  *  Holds:  (1) a masked url holds no password, in its user part or its parameters.
- *          (2) Masking errs towards hiding too much: it never depends on the url being well formed. */
+ *          (2) Masking errs towards hiding too much: it never depends on the url being well
+ *          formed. */
 
 export const MASK = '****'
 const SHOWN_CHARS_MAX = 60
 
-/** `postgres://user:****@host/db`. All from the first `:` to the last `@` goes: either may stand in a password. */
+/** `postgres://user:****@host/db`. All from the first `:` to the last `@` goes: either may stand in
+ *  a password. */
 export function maskUrl(url: string): string {
   return url
-    .replace(/(\/\/[^:]*:)[^]*@/, `$1${MASK}@`)
+    .replace(/(\/\/[^:]*:)[\s\S]*@/, `$1${MASK}@`)
     .replace(/((?:password|passwd|secret|token)[^=&]*=)[^&]*/gi, `$1${MASK}`)
 }
 
-/** A found value as a message may quote it: short, on one line, and nothing at all where a secret could be. */
+/** A found value as a message may quote it: short, on one line, and nothing at all where a secret
+ *  could be. */
 export function quoted(value: unknown): string {
   if (typeof value === 'string') {
     if (mayHoldSecret(value)) return 'a text that is not shown, since it may hold a password'

@@ -1,7 +1,8 @@
 /** Socket path: where the engine listens and where a client looks when nobody says otherwise.
  *  Owns:   the default socket and state directory, from the environment of systemd and of XDG.
  *  Thread: any.
- *  Holds:  both sides ask the same function, so that an engine and a client of one environment meet. */
+ *  Holds:  both sides ask the same function, so that an engine and a client of one environment
+ *          meet. */
 
 import { homedir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
@@ -15,7 +16,8 @@ export function clientSocketPath(env: Environment): string {
   return env['HEARTH_SOCKET'] || defaultSocketPath(env)
 }
 
-/** `$RUNTIME_DIRECTORY/hearth.sock`, else `$XDG_RUNTIME_DIR/hearth/hearth.sock`, else `<state>/hearth.sock`. */
+/** `$RUNTIME_DIRECTORY/hearth.sock`, else `$XDG_RUNTIME_DIR/hearth/hearth.sock`, else
+ *  `<state>/hearth.sock`. */
 export function defaultSocketPath(env: Environment, stateDir = defaultStateDir(env)): string {
   const runtime = firstDirectory(env['RUNTIME_DIRECTORY'])
   if (runtime !== undefined) return join(runtime, SOCKET_NAME)
@@ -38,7 +40,8 @@ function firstDirectory(value: string | undefined): string | undefined {
   return absolute(value?.split(':')[0])
 }
 
-/** XDG asks programs to ignore a relative path, which would depend on where one happens to stand. */
+/** XDG asks programs to ignore a relative path, which would depend on where one happens to
+ *  stand. */
 function absolute(value: string | undefined): string | undefined {
   return value !== undefined && isAbsolute(value) ? value : undefined
 }

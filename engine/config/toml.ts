@@ -1,7 +1,8 @@
 /** TOML: text to plain tables, and a syntax error as one line that quotes nothing of the file.
  *  Owns:   the parser; this is the sole importer of smol-toml.
  *  Thread: main, at start and reload. Nothing of the parse outlives the load.
- *  Holds:  smol-toml's own message quotes the lines around the error, a password among them: it stays here. */
+ *  Holds:  smol-toml's own message quotes the lines around the error, a password among them: it
+ *          stays here. */
 
 import { parse, TomlError } from 'smol-toml'
 

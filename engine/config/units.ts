@@ -1,11 +1,14 @@
-/** Units: durations (`250ms 30s 5m 1h 7d`) and sizes (`64KiB 4MiB`) between their text and plain numbers.
+/** Units: durations (`250ms 30s 5m 1h 7d`) and sizes (`64KiB 4MiB`) between their text and plain
+ *  numbers.
  *  Owns:   the two tables of units and the words that say what was expected.
  *  Thread: any.
- *  Holds:  (1) parse(format(n)) === n.  (2) A number of either kind is a safe integer, never negative.
+ *  Holds:  (1) parse(format(n)) === n.  (2) A number of either kind is a safe integer, never
+ *          negative.
  *
- *  Every size suffix counts in 1024s, in any case: systemd's `K`, Redis's `kb` and Postgres's `kB` all mean
- *  1024 bytes, so `64K`, `64KB` and `64KiB` are one size here. A size without suffix is in bytes; a duration
- *  without unit is refused, since seconds and milliseconds are both a reasonable guess. */
+ *  Every size suffix counts in 1024s, in any case: systemd's `K`, Redis's `kb` and Postgres's `kB`
+ *  all mean 1024 bytes, so `64K`, `64KB` and `64KiB` are one size here. A size without suffix is in
+ *  bytes; a duration without unit is refused, since seconds and milliseconds are both a reasonable
+ *  guess. */
 
 import { HearthError } from '../errors.ts'
 
@@ -48,7 +51,8 @@ export function formatDuration(ms: number): string {
 
 export function formatSize(bytes: number): string {
   for (const suffix of ['T', 'G', 'M', 'K'] as const) {
-    if (bytes > 0 && bytes % SIZE_UNITS[suffix] === 0) return `${bytes / SIZE_UNITS[suffix]}${suffix}iB`
+    if (bytes > 0 && bytes % SIZE_UNITS[suffix] === 0)
+      return `${bytes / SIZE_UNITS[suffix]}${suffix}iB`
   }
   return String(bytes)
 }
@@ -63,5 +67,8 @@ function wholeOf(value: number): number | undefined {
 }
 
 function refuse(text: string, expected: string): never {
-  throw new HearthError('BAD_REQUEST', `found ${JSON.stringify(text.slice(0, 40))}, expected ${expected}`)
+  throw new HearthError(
+    'BAD_REQUEST',
+    `found ${JSON.stringify(text.slice(0, 40))}, expected ${expected}`,
+  )
 }

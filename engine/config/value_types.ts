@@ -1,7 +1,9 @@
-/** Value types: for each type a key may have, how it is read, written, and described to who got it wrong.
+/** Value types: for each type a key may have, how it is read, written, and described to who got it
+ *  wrong.
  *  Owns:   VALUE_TYPES; a new type is one row here.
  *  Thread: main, at start and reload.
- *  Holds:  (1) read(write(value)) gives the value back.  (2) read never throws and never quotes a secret. */
+ *  Holds:  (1) read(write(value)) gives the value back.  (2) read never throws and never quotes a
+ *          secret. */
 
 import { resolve } from 'node:path'
 import { maskUrl } from './secrets.ts'
@@ -16,7 +18,8 @@ import {
 
 export type Value = string | number | boolean | readonly string[]
 
-/** What a row of the schema says about the values of its key. Bounds are written as in the file, inclusive. */
+/** What a row of the schema says about the values of its key. Bounds are written as in the file,
+ *  inclusive. */
 export interface ValueSpec {
   readonly type: TypeName
   readonly min?: number | string
@@ -29,7 +32,8 @@ export interface ValueSpec {
   readonly bareName?: boolean
 }
 
-/** Where a raw value comes from. The environment has only text; an override, from code, counts in milliseconds. */
+/** Where a raw value comes from. The environment has only text; an override, from code, counts in
+ *  milliseconds. */
 export type Source = 'file' | 'environment' | 'override'
 
 export interface ReadContext {
@@ -134,7 +138,8 @@ export function readValue(raw: unknown, spec: ValueSpec, context: ReadContext): 
   const value = typeOf(spec).read(raw, spec, context)
   if (value instanceof Refused) return new Refused(value.expected ?? expectedOf(spec))
   if (typeof value === 'number') {
-    if (value < boundOf(spec, 'min') || value > boundOf(spec, 'max')) return new Refused(expectedOf(spec))
+    if (value < boundOf(spec, 'min') || value > boundOf(spec, 'max'))
+      return new Refused(expectedOf(spec))
   }
   return value
 }
@@ -188,7 +193,9 @@ function wholeNumber(text: string): number | undefined {
 }
 
 function octalNumber(text: string): number | undefined {
-  return /^(?:0o?)?[0-7]{3}$/.test(text.trim()) ? Number.parseInt(text.trim().replace('o', ''), 8) : undefined
+  return /^(?:0o?)?[0-7]{3}$/.test(text.trim())
+    ? Number.parseInt(text.trim().replace('o', ''), 8)
+    : undefined
 }
 
 /** Both spellings of systemd's unit files and of Postgres. */
@@ -204,22 +211,30 @@ function sameWord(raw: string): (word: string) => boolean {
 const TEXT_CHARS_MAX = 4_096
 
 function plainText(raw: unknown): string | Refused {
-  if (typeof raw !== 'string' || raw.trim() === '' || raw.length > TEXT_CHARS_MAX) return new Refused()
+  if (typeof raw !== 'string' || raw.trim() === '' || raw.length > TEXT_CHARS_MAX)
+    return new Refused()
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused here.
   return /[\0-\x1f\x7f]/.test(raw) ? new Refused() : raw
 }
 
-/** Only what would fail for certain is refused; the rest is libpq's to judge. Says nothing of what it found,
- *  since an unescaped `/` or `@` in a password makes any part of the url look like another. */
+/** Only what would fail for certain is refused; the rest is libpq's to judge. Says nothing of what
+ *  it found, since an unescaped `/` or `@` in a password makes any part of the url look like
+ *  another. */
 function postgresUrl(raw: unknown): string | Refused {
   const url = plainText(raw)
   if (url instanceof Refused || !/^postgres(ql)?:\/\/\S*$/.test(url)) return new Refused()
   const authority = /\/\/([^/?#]*)/.exec(url)![1]!
-  for (const host of authority.slice(authority.lastIndexOf('@') + 1).split(',')) {
-    const port = /^(?:\[[^\]]*\]|[^:]*)(?::(\d*))?$/.exec(host)
-    if (port === null || Number(port[1] ?? 0) > 65_535) {
-      return new Refused('a host with a port up to 65535, and / @ : in the password written %2F %40 %3A')
-    }
-  }
-  return url
+  // libpq ends the password at the first @, so that with a second one the host's name would hold
+  // the rest.
+  const [hosts, ...credentials] = authority.split('@').reverse()
+  const isSound = credentials.length <= 1 && hosts!.split(',').every(hasSoundPort)
+  return isSound ? url : new Refused(HOSTS_EXPECTED)
+}
+
+const HOSTS_EXPECTED =
+  'a host with a port up to 65535, and in the password @ : / written as %40 %3A %2F'
+
+function hasSoundPort(host: string): boolean {
+  const port = /^(?:\[[^\]]*\]|[^:]*)(?::(\d*))?$/.exec(host)
+  return port !== null && Number(port[1] ?? 0) <= 65_535
 }

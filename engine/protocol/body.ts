@@ -6,6 +6,7 @@
  *
  *  Only the msgpack forms that the arguments need are known here: str, unsigned integers, float64, nil. */
 
+import { readUtf8, writeUtf8 } from '../bytes.ts'
 import { HearthError } from '../errors.ts'
 
 /** The most a str header or an unsigned integer takes. */
@@ -46,10 +47,15 @@ export function writeText(target: Buffer, at: number, text: string): number {
 }
 
 function writeLongText(target: Buffer, at: number, text: string): number {
-  const bytes = target.utf8Write(text, at + 5)
+  const bytes = writeUtf8(target, text, at + 5)
   const head = writeTextHeader(target, at, bytes)
   if (head !== at + 5) target.copyWithin(head, at + 5, at + 5 + bytes)
   return head + bytes
+}
+
+/** How long the header of a str of so many UTF-8 bytes is. */
+export function textHeaderBytes(bytes: number): number {
+  return bytes < 32 ? 1 : bytes < 0x100 ? 2 : bytes < 0x1_0000 ? 3 : 5
 }
 
 /** Writes the header of a str of so many UTF-8 bytes; returns where its bytes go. */
@@ -79,6 +85,11 @@ export function writeUint(target: Buffer, at: number, value: number): number {
   if (value < 0x80) {
     target[at] = value
     return at + 1
+  }
+  if (value < 0x100) {
+    target[at] = UINT8
+    target[at + 1] = value
+    return at + 2
   }
   if (value < 0x1_0000) {
     target[at] = UINT16
@@ -138,7 +149,7 @@ export class BodyReader {
 
   text(): string {
     this.textRange()
-    return this.bytes.utf8Slice(this.textStart, this.textEnd)
+    return readUtf8(this.bytes, this.textStart, this.textEnd)
   }
 
   uint(): number {

@@ -12,7 +12,13 @@ export const HEADER_BYTES = 8
 export const BODY_BYTES_MAX = 0xff_ffff
 
 /** Writes a header at `at`; returns where the body starts. */
-export function writeHeader(target: Buffer, at: number, op: number, id: number, bodyBytes: number): number {
+export function writeHeader(
+  target: Buffer,
+  at: number,
+  op: number,
+  id: number,
+  bodyBytes: number,
+): number {
   writeU32(target, at, (bodyBytes << 8) | op)
   writeU32(target, at + 4, id)
   return at + HEADER_BYTES
@@ -37,7 +43,9 @@ export function readId(source: Buffer, at: number): number {
 
 // Four byte accesses, no call: Buffer.readUInt32LE checks its arguments each time, which shows in a profile of gets.
 function readU32(source: Buffer, at: number): number {
-  return (source[at]! | (source[at + 1]! << 8) | (source[at + 2]! << 16) | (source[at + 3]! << 24)) >>> 0
+  return (
+    (source[at]! | (source[at + 1]! << 8) | (source[at + 2]! << 16) | (source[at + 3]! << 24)) >>> 0
+  )
 }
 
 function writeU32(target: Buffer, at: number, value: number): void {

@@ -57,7 +57,7 @@ function containsMap(value: unknown): boolean {
   if (value instanceof Map) return true
   if (Array.isArray(value)) return value.some(containsMap)
   if (value instanceof Set) return [...value].some(containsMap)
-  if (value.constructor !== Object) return false
+  if (!isPlain(value)) return false
   for (const key in value) {
     if (containsMap((value as Record<string, unknown>)[key])) return true
   }
@@ -70,6 +70,12 @@ function boxMaps(value: unknown): unknown {
   if (value instanceof Map) return new MapEntries(value)
   if (Array.isArray(value)) return value.map(boxMaps)
   if (value instanceof Set) return new Set([...value].map(boxMaps))
-  if (value.constructor !== Object) return value
+  if (!isPlain(value)) return value
   return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, boxMaps(inner)]))
+}
+
+/** An object literal, or one without a prototype (parsers make those). A field named `constructor` says nothing. */
+function isPlain(value: object): boolean {
+  const prototype = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === null
 }

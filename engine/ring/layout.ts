@@ -16,6 +16,7 @@
  *
  *  flags: MORE = further records of the same ticket belong to this message; `total bytes` is the whole message's length. */
 
+import { assert } from '../assert.ts'
 import { RING_BYTES } from '../limits.ts'
 
 /** Indexes of 32-bit words in the control part. */
@@ -38,8 +39,13 @@ export interface RingMemory {
   readonly dataBytes: number
 }
 
+/** A record of the largest size and the pad before it must both fit, whatever is left before the end. */
+export const RING_BYTES_MIN = 64
+
 /** Fresh memory for a ring, all zero: an empty ring. `dataBytes` is a power of two. */
 export function createRingMemory(dataBytes = RING_BYTES): RingMemory {
+  assert((dataBytes & (dataBytes - 1)) === 0, 'ring positions wrap with a mask, not a modulo')
+  assert(dataBytes >= RING_BYTES_MIN, 'a record and a pad fit the ring')
   return { shared: new SharedArrayBuffer(CONTROL_BYTES + dataBytes), dataBytes }
 }
 

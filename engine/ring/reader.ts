@@ -55,9 +55,12 @@ export class RingReader {
       const at = (this.head << 3) & this.mask
       const word = at >> 2
       const first = this.words[word]!
+      if ((first & 0xff) === OP_PAD) {
+        this.head = (this.head + ((this.mask + 1 - at) >> 3)) | 0
+        continue
+      }
       const bodyBytes = first >>> 8
       this.head = (this.head + (recordBytes(bodyBytes) >> 3)) | 0
-      if ((first & 0xff) === OP_PAD) continue
       this.op = first & 0xff
       this.ticket = this.words[word + 1]!
       const start = at + RECORD_HEADER_BYTES
@@ -68,7 +71,8 @@ export class RingReader {
         this.end = start + bodyBytes
         return true
       }
-      if (this.takePart(start, bodyBytes, totalBytes, (this.words[word + 2]! & FLAG_MORE) !== 0)) return true
+      if (this.takePart(start, bodyBytes, totalBytes, (this.words[word + 2]! & FLAG_MORE) !== 0))
+        return true
     }
     return false
   }
@@ -79,17 +83,19 @@ export class RingReader {
     this.released = this.head
     // Pairs with the load in RingWriter.reloadFreeBytes(): nothing is read from these bytes after this.
     Atomics.store(this.control, HEAD, this.head)
-    wake(this.control, HEAD, HEAD_PARKED)
+    wake(this.control, HEAD, HEAD_PARKED, this.head)
   }
+
+  // Both waits compare with the own head, not with the last known tail: a drain that was cut short does not sleep.
 
   /** Blocks until there is something to read, or the time is over. Worker threads only. */
   wait(timeoutMs: number): void {
-    park(this.control, TAIL, TAIL_PARKED, this.knownTail, timeoutMs)
+    park(this.control, TAIL, TAIL_PARKED, this.head, timeoutMs)
   }
 
-  /** Resolves once there is something to read; undefined when there is already. */
-  onceReadable(): Promise<unknown> | undefined {
-    return parkAsync(this.control, TAIL, TAIL_PARKED, this.knownTail)
+  /** Resolves once there is something to read or the time is over; undefined when there is something already. */
+  onceReadable(timeoutMs = Infinity): Promise<unknown> | undefined {
+    return parkAsync(this.control, TAIL, TAIL_PARKED, this.head, timeoutMs)
   }
 
   private reloadTail(): boolean {

@@ -9,7 +9,7 @@
 import { assert } from '../assert.ts'
 import { copyBytes } from '../bytes.ts'
 import { RECORD_BYTES_MAX } from '../limits.ts'
-import { parkAsync, park, wake } from './doorbell.ts'
+import { park, parkAsync, wake } from './doorbell.ts'
 import {
   CONTROL_BYTES,
   FLAG_MORE,
@@ -59,7 +59,8 @@ export class RingWriter {
     const total = need <= toEnd ? need : toEnd + need
     if (total > this.freeBytes() && total > this.reloadFreeBytes()) return -1
     if (need > toEnd) {
-      this.words[at >> 2] = ((toEnd - RECORD_HEADER_BYTES) << 8) | OP_PAD
+      // One word, no length: as few as 8 bytes may be left, and a pad always runs to the end of the data.
+      this.words[at >> 2] = OP_PAD
       this.tail = (this.tail + (toEnd >> 3)) | 0
       at = 0
     }
@@ -67,7 +68,14 @@ export class RingWriter {
   }
 
   /** Ends the record begun by reserve(); its body is `bodyBytes` long, at most what was reserved. */
-  commit(bodyAt: number, op: number, ticket: number, bodyBytes: number, flags = 0, totalBytes = bodyBytes): void {
+  commit(
+    bodyAt: number,
+    op: number,
+    ticket: number,
+    bodyBytes: number,
+    flags = 0,
+    totalBytes = bodyBytes,
+  ): void {
     const word = (bodyAt - RECORD_HEADER_BYTES) >> 2
     this.words[word] = (bodyBytes << 8) | op
     this.words[word + 1] = ticket
@@ -86,7 +94,14 @@ export class RingWriter {
   }
 
   /** Queues as much of a long message as there is room for, from `from` on; returns where it stopped (`end`: all of it). */
-  pushPart(op: number, ticket: number, source: Uint8Array, start: number, end: number, from: number): number {
+  pushPart(
+    op: number,
+    ticket: number,
+    source: Uint8Array,
+    start: number,
+    end: number,
+    from: number,
+  ): number {
     let at = from
     while (at < end) {
       const bodyBytes = Math.min(end - at, this.recordBytesMax)
@@ -105,7 +120,7 @@ export class RingWriter {
     this.published = this.tail
     // Publish. Pairs with the load in RingReader.next(): the records written above are visible before the tail is.
     Atomics.store(this.control, TAIL, this.tail)
-    wake(this.control, TAIL, TAIL_PARKED)
+    wake(this.control, TAIL, TAIL_PARKED, this.tail)
   }
 
   /** Blocks until the consumer has freed something, or the time is over. Worker threads only. */

@@ -88,9 +88,9 @@ const char *connection_problem(const connection_t *connection) {
 }
 
 void connection_finish(connection_t *connection) {
-    connection_unwatch(connection);
     connection->is_connecting = false;
     connection->wanted = 0;
+    connection_unwatch(connection);
     connection_keep(connection, NULL);
     PGconn *handle = connection->handle;
     connection->handle = NULL;
@@ -127,6 +127,7 @@ static void connection_advance(connection_t *connection) {
     if (step == PGRES_POLLING_WRITING && connection_watch(connection, POLL_WRITABLE)) return;
     connection->is_connecting = false;
     connection->events->on_connected(connection, step == PGRES_POLLING_OK);
+    connection_activate(connection, connection->is_connecting || connection->wanted != 0);
 }
 
 static bool connection_watch(connection_t *connection, int events) {
@@ -146,7 +147,7 @@ static bool connection_watch(connection_t *connection, int events) {
 static void connection_unwatch(connection_t *connection) {
     if (connection->watch != NULL) poll_watch_close(connection->watch);
     connection->watch = NULL;
-    if (!connection->is_connecting || connection->handle == NULL) connection_activate(connection, false);
+    if (!connection->is_connecting) connection_activate(connection, false);
 }
 
 static void connection_on_poll(void *owner, poll_watch_t *watch, int events) {

@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "libpq_policy.h"
-
 static pthread_mutex_t load_mutex = PTHREAD_MUTEX_INITIALIZER;
 static char *configured[LIBPQ_CONFIGURED_COUNT_MAX];
 static size_t configured_count;
@@ -51,7 +49,7 @@ const libpq_api_t *libpq_load(const char *const *paths, size_t count, int node_o
     api = libpq_api_get(); /* another thread may have loaded it while this one waited */
     for (size_t i = 0; api == NULL && i < configured_count + count; i++) {
         const char *candidate = i < configured_count ? configured[i] : paths[i - configured_count];
-        char reason[1024];
+        char reason[2 * LIBRARY_PATH_BYTES_MAX];
         if (candidate_load(candidate, node_openssl_major, reason, sizeof reason)) {
             snprintf(table.skipped, sizeof table.skipped, "%s", problem);
             /* Publish. Pairs with the acquire in libpq_api_get(): whoever sees the pointer sees the table. */
@@ -66,13 +64,13 @@ const libpq_api_t *libpq_load(const char *const *paths, size_t count, int node_o
 }
 
 static bool candidate_load(const char *candidate, int node_openssl_major, char *problem, size_t size) {
-    char resolved[4096];
+    char resolved[LIBRARY_PATH_BYTES_MAX];
     bool is_resolved = library_resolve(candidate, resolved, sizeof resolved);
     const char *path = is_resolved ? resolved : candidate;
     int openssl_major = is_resolved ? library_openssl_major(resolved) : -1;
     libpq_policy_t policy =
-        libpq_policy_decide(openssl_major, node_openssl_major, malloc_is_interposed(), DEEP_BIND_FLAG != 0);
-    int flags = RTLD_NOW | RTLD_LOCAL | (policy.is_deep_bound ? DEEP_BIND_FLAG : 0);
+        libpq_policy_decide(openssl_major, node_openssl_major, malloc_is_interposed(), deep_bind_flag != 0);
+    int flags = RTLD_NOW | RTLD_LOCAL | (policy.is_deep_bound ? deep_bind_flag : 0);
     void *library = dlopen(path, flags);
     if (library == NULL) {
         const char *reason = dlerror();

@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "libpq_policy.h"
+
 typedef struct pg_conn PGconn;
 typedef struct pg_result PGresult;
 typedef struct pg_cancel PGcancel;
@@ -138,7 +140,7 @@ typedef struct libpq_api {
     LIBPQ_RELEASE_14(LIBPQ_FIELD)
     LIBPQ_RELEASE_17(LIBPQ_FIELD)
 #undef LIBPQ_FIELD
-    char path[4096];
+    char path[LIBRARY_PATH_BYTES_MAX];
     char skipped[2048]; /* candidates that came first and did not load, with their reasons */
     int openssl_major;  /* of the libssl that this libpq names: 0 none, 1 for 1.1, 3; -1 unknown */
     bool is_deep_bound;

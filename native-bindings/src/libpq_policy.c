@@ -17,9 +17,9 @@
 #include <unistd.h>
 
 #ifdef RTLD_DEEPBIND
-const int hearth_deep_bind_flag = RTLD_DEEPBIND;
+const int deep_bind_flag = RTLD_DEEPBIND;
 #else
-const int hearth_deep_bind_flag = 0;
+const int deep_bind_flag = 0;
 #endif
 
 typedef struct elf_image {

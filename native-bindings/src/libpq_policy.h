@@ -8,8 +8,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define DEEP_BIND_FLAG hearth_deep_bind_flag
-extern const int hearth_deep_bind_flag; /* RTLD_DEEPBIND where the C library has it, else 0 */
+#define LIBRARY_PATH_BYTES_MAX 1024
+
+extern const int deep_bind_flag; /* RTLD_DEEPBIND where the C library has it, else 0 */
 
 typedef struct libpq_policy {
     bool is_deep_bound; /* load with RTLD_DEEPBIND, so that libpq sees its own libssl before node's */

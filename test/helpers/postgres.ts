@@ -30,12 +30,12 @@ let shared: Promise<TestPostgres> | undefined
 
 /** The file's one server, started at the first call and stopped after its last test. */
 export function sharedPostgres(settings?: Record<string, string>): Promise<TestPostgres> {
-  if (shared === undefined) {
-    shared = startTestPostgres(settings)
-    after(async () => (await shared)?.stop())
-  }
+  shared ??= startTestPostgres(settings)
   return shared
 }
+
+// Here and not in sharedPostgres(): called from a hook, after() would mean the end of that hook.
+after(async () => (await shared)?.stop())
 
 /** A server of one's own, stopped when `use` is done. */
 export async function withPostgres<T>(
@@ -78,7 +78,7 @@ export async function startTestPostgres(settings?: Record<string, string>): Prom
     restart: () => server.restart(),
     async terminateBackends(database) {
       const { rows } = await (await admin()).query(
-        `select pg_terminate_backend(pid, 5000) from pg_stat_activity where pid <> pg_backend_pid()
+        `select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()
          and backend_type = 'client backend' and ($1 = '' or datname = $1)`,
         [database ?? ''],
       )

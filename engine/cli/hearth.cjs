@@ -1,0 +1,63 @@
+#!/usr/bin/env node
+/** hearth: the command as it is found on the PATH. Whatever Node starts it, the pinned one goes on.
+ *  Owns:   which runtime and which flags.   Thread: none yet.
+ *  Holds:  plain JavaScript that old Nodes can read. `serve` becomes the daemon in this very process (execve), so its pid is
+ *          the one systemd knows; where the running Node cannot do that, a child is started and signals are passed on. */
+'use strict'
+
+const { existsSync } = require('node:fs')
+const { join } = require('node:path')
+
+const root = join(__dirname, '..', '..')
+const [command, ...rest] = process.argv.slice(2)
+if (command === 'serve' && !rest.includes('--help')) {
+  become(flagsFor(join(root, 'dist', 'daemon.cjs')), rest, mallocSettings())
+} else if (Number(process.versions.node.split('.')[0]) >= 22) {
+  import(cliEntry())
+} else {
+  become([cliEntry()], process.argv.slice(2), {})
+}
+
+/** V8 for a small process: libraries are not what is large, V8's own defaults are. Why each: engine/README.md, Memory. */
+function flagsFor(entry) {
+  return [
+    '--max-semi-space-size=1',
+    '--max-old-space-size=64',
+    '--optimize-for-size',
+    '--no-node-snapshot',
+    '--expose-gc',
+    entry,
+  ]
+}
+
+/** malloc for a process with several threads that give back what they do not use. */
+function mallocSettings() {
+  return { MALLOC_ARENA_MAX: '1', MALLOC_TRIM_THRESHOLD_: '65536', MALLOC_TOP_PAD_: '16384' }
+}
+
+function cliEntry() {
+  const bundled = join(root, 'dist', 'cli.mjs')
+  return existsSync(bundled) ? bundled : join(root, 'engine', 'cli', 'main.ts')
+}
+
+/** The pinned runtime where it is installed, else the one that runs this. */
+function runtime() {
+  try {
+    return require.resolve(`node-linux-${process.arch}/bin/node`, { paths: [root] })
+  } catch {
+    return process.execPath
+  }
+}
+
+function become(flags, args, env) {
+  const node = runtime()
+  const argv = [...flags, ...args]
+  const environment = { ...env, ...process.env }
+  if (typeof process.execve === 'function') process.execve(node, [node, ...argv], environment)
+  const child = require('node:child_process').spawn(node, argv, {
+    stdio: 'inherit',
+    env: environment,
+  })
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) process.on(signal, () => child.kill(signal))
+  child.on('exit', (code, signal) => process.exit(code ?? (signal === null ? 1 : 128)))
+}

@@ -1,0 +1,115 @@
+/** Cache: `hearth.cache`, get, set, delete and keys.
+ *  Owns:   nothing.   Not here: bytes (requests.ts), the socket (connection.ts).
+ *  Thread: the client's.
+ *  Holds:  with failOpen (the default) an engine that is down is a miss or a dropped write, never an exception; a request
+ *          that is wrong in itself (key too long, unknown policy …) is an exception always. */
+
+import { HearthError } from '../errors.ts'
+import { KEYS_COUNT_MAX } from '../limits.ts'
+import type { Durability } from '../protocol/spec.ts'
+import type { Connection } from './connection.ts'
+import {
+  DelRequest,
+  GetRequest,
+  KeysRequest,
+  OpenGetRequest,
+  OpenSetRequest,
+  SetRequest,
+} from './requests.ts'
+
+export interface SetOptions {
+  /** How long the entry lives, in milliseconds; 0: until evicted. Left out: the policy's, else the engine's default. */
+  readonly ttlMs?: number
+  /** A named TTL of the engine's configuration, such as `session`. */
+  readonly policy?: string
+  /** `commit` (default): resolved once SQLite has committed it. `memory`: at once, and lost if the engine dies soon after. */
+  readonly durability?: Durability
+}
+
+export interface Entry extends SetOptions {
+  readonly key: string
+  readonly value: unknown
+}
+
+export class Cache {
+  private readonly connection: Connection
+  private readonly isFailOpen: boolean
+
+  constructor(connection: Connection, isFailOpen: boolean) {
+    this.connection = connection
+    this.isFailOpen = isFailOpen
+  }
+
+  /** The value of a key, or undefined when no tier has it. */
+  get<T = unknown>(key: string): Promise<T | undefined> {
+    if (typeof key !== 'string') throw wrongKey(key)
+    const request = this.isFailOpen ? new OpenGetRequest(key) : new GetRequest(key)
+    return this.connection.request(request) as Promise<T | undefined>
+  }
+
+  /** The values of many keys, in their order; undefined where there is none. One write to the socket. */
+  getMany<T = unknown>(keys: readonly string[]): Promise<(T | undefined)[]> {
+    return Promise.all(keys.map(key => this.get<T>(key)))
+  }
+
+  /** Stores a value. True once it is stored; false when the engine is down and the write was dropped (failOpen). */
+  set(key: string, value: unknown, options: SetOptions = {}): Promise<boolean> {
+    if (typeof key !== 'string') throw wrongKey(key)
+    const ttl = ttlOf(options)
+    const durability = options.durability ?? 'commit'
+    const request = this.isFailOpen
+      ? new OpenSetRequest(key, value, ttl, durability)
+      : new SetRequest(key, value, ttl, durability)
+    return this.connection.request(request) as Promise<boolean>
+  }
+
+  /** Stores many; resolves once all are stored. */
+  async setMany(entries: readonly Entry[]): Promise<void> {
+    await Promise.all(entries.map(({ key, value, ...options }) => this.set(key, value, options)))
+  }
+
+  /** Deletes keys; resolves with how many were there. An engine that is down is an error: the key may still be there. */
+  async delete(...keys: string[]): Promise<number> {
+    for (const key of keys) if (typeof key !== 'string') throw wrongKey(key)
+    const counts = await Promise.all(keys.map(key => this.connection.request(new DelRequest(key))))
+    return counts.reduce<number>((sum, count) => sum + (count as number), 0)
+  }
+
+  /** Keys that match a glob (`*`, `?`, `[ab]`, `[^a]`, `\` before one of them), in order; fetched as they are consumed. */
+  async *keys(glob = '*'): AsyncGenerator<string> {
+    let after = ''
+    for (;;) {
+      const request = new KeysRequest(glob, after, KEYS_COUNT_MAX)
+      const keys = (await this.connection.request(request)) as string[]
+      yield* keys
+      if (keys.length < KEYS_COUNT_MAX) return
+      after = keys.at(-1)!
+    }
+  }
+}
+
+const SET_OPTIONS: ReadonlySet<string> = new Set(['ttlMs', 'policy', 'durability'])
+
+function ttlOf(options: SetOptions): number | string | undefined {
+  for (const name in options) {
+    if (!SET_OPTIONS.has(name))
+      throw new TypeError(`unknown option '${name}'; there are ${[...SET_OPTIONS].join(', ')}`)
+  }
+  const { ttlMs, policy, durability } = options
+  if (durability !== undefined && durability !== 'commit' && durability !== 'memory') {
+    throw new TypeError("durability must be 'commit' or 'memory'")
+  }
+  if (ttlMs === undefined) return policy
+  if (policy !== undefined) throw new TypeError('ttlMs and policy exclude each other')
+  if (!(ttlMs >= 0) || ttlMs > Number.MAX_SAFE_INTEGER) {
+    throw new TypeError('ttlMs must be a number of milliseconds, 0 or more')
+  }
+  return Math.ceil(ttlMs)
+}
+
+function wrongKey(key: unknown): HearthError {
+  return new HearthError(
+    'BAD_REQUEST',
+    `a key must be a string, not ${key === null ? 'null' : typeof key}`,
+  )
+}

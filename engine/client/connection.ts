@@ -1,0 +1,287 @@
+/** Connection: the client's end of the socket: it stays connected, sends requests in batches and settles them.
+ *  Owns:   the socket, the state, the requests in flight.   Not here: what requests mean (cache.ts, database.ts).
+ *  Thread: the client's.
+ *  Holds:  (1) one write a tick.  (2) a request that may have been carried out is never sent again unless that is harmless.
+ *          (3) a client that is closed answers everything with CLOSED.
+ *
+ *      connecting ──GREETING──▶ open ──lost──▶ waiting ──backoff──▶ connecting          any ──close()──▶ closed */
+
+import net from 'node:net'
+import { monotonicMs } from '../clock.ts'
+import { HearthError } from '../errors.ts'
+import { READ_BYTES } from '../limits.ts'
+import { textBytesMax, writeText, writeUint } from '../protocol/body.ts'
+import { Deframer } from '../protocol/deframer.ts'
+import { decodeError } from '../protocol/error_frame.ts'
+import { FrameWriter } from '../protocol/frame_writer.ts'
+import { BODY_BYTES_MAX } from '../protocol/header.ts'
+import { decodeValue } from '../protocol/payload.ts'
+import { OPS, PROTOCOL_VERSION, REPLIES } from '../protocol/spec.ts'
+import { Inflight, type Request } from './inflight.ts'
+
+export type ConnectionState = 'connecting' | 'open' | 'waiting' | 'closed'
+
+/** The stream under a connection: a Unix socket, or an engine in this very process. */
+export interface Stream {
+  send(bytes: Buffer): boolean
+  onceSent(callback: () => void): void
+  close(): void
+}
+
+/** Opens a stream; `onOpen`, then `onBytes` for each read, and `onClose` once, whatever ends it. */
+export type OpenStream = (events: {
+  onOpen(): void
+  onBytes(bytes: Buffer, end: number): void
+  onClose(error?: Error): void
+}) => Stream
+
+export interface ConnectionOptions {
+  readonly name: string
+  readonly timeoutMs: number
+  readonly open: OpenStream
+  onState(state: ConnectionState, error?: Error): void
+}
+
+const BACKOFF_MS = 50
+const BACKOFF_MS_MAX = 5_000
+const EXPIRE_MS = 100
+
+export class Connection {
+  state: ConnectionState = 'connecting'
+  greeting: Record<string, unknown> | undefined
+  /** The last reason for not being connected. */
+  error: Error | undefined
+  private readonly options: ConnectionOptions
+  private readonly inflight = new Inflight()
+  private readonly deframer = new Deframer((op, id, bytes, start, end) =>
+    this.take(op, id, bytes, start, end),
+  )
+  private stream: Stream | undefined
+  private writer: FrameWriter | undefined
+  private backoffMs = BACKOFF_MS
+  private nowMs = monotonicMs()
+  private expireTimer: NodeJS.Timeout | undefined
+  private backoffTimer: NodeJS.Timeout | undefined
+
+  constructor(options: ConnectionOptions) {
+    this.options = options
+    this.connect()
+  }
+
+  /** Sends a request; the promise settles with what its read() makes of the answer. */
+  request(request: Request, timeoutMs = this.options.timeoutMs): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      if (this.state === 'closed')
+        return reject(new HearthError('CLOSED', 'this client has been closed'))
+      const id = this.inflight.add(request, resolve, reject, this.nowMs + timeoutMs)
+      if (id < 0)
+        return reject(new HearthError('BUSY', 'too many requests of this client are unanswered'))
+      if (this.expireTimer === undefined) this.watchDeadlines(id, timeoutMs)
+      if (this.state === 'open') this.write(id, request)
+      // While the engine is known to be down, what can do without an answer does not wait for one.
+      else if (this.state === 'waiting' && request.giveUp !== undefined)
+        this.inflight.refuse(id, this.downError())
+    })
+  }
+
+  close(): void {
+    if (this.state === 'closed') return
+    this.setState('closed')
+    clearTimeout(this.backoffTimer)
+    clearInterval(this.expireTimer)
+    this.inflight.failAll(new HearthError('CLOSED', 'this client has been closed'))
+    this.writer?.end()
+    this.stream?.close()
+  }
+
+  private connect(): void {
+    this.setState('connecting')
+    const stream = this.options.open({
+      onOpen: () => this.greet(),
+      onBytes: (bytes, end) => this.deframer.push(bytes, end),
+      onClose: error => {
+        if (this.stream === stream) this.lost(error)
+      },
+    })
+    this.stream = stream
+  }
+
+  private greet(): void {
+    this.deframer.reset()
+    this.writer = new FrameWriter(this.stream!, () => process.nextTick(this.flush))
+    const request = this.hello()
+    const id = this.inflight.add(
+      request,
+      () => this.opened(),
+      error => this.refused(error as Error),
+      this.nowMs + this.options.timeoutMs,
+    )
+    this.write(id, request)
+  }
+
+  private hello(): Request {
+    const name = this.options.name
+    return {
+      op: OPS.HELLO.code,
+      isRepeatable: false,
+      bodyBytesMax: () => 9 + textBytesMax(name),
+      write: (target, at) => writeText(target, writeUint(target, at, PROTOCOL_VERSION), name),
+      read: (_op, bytes, start, end) => {
+        this.greeting = decodeValue(bytes, start, end) as Record<string, unknown>
+        return undefined
+      },
+    }
+  }
+
+  private opened(): void {
+    if (this.state !== 'connecting') return
+    this.backoffMs = BACKOFF_MS
+    this.error = undefined
+    this.setState('open')
+    for (const id of this.inflight.waiting()) this.write(id, this.inflight.requestOf(id)!)
+  }
+
+  private refused(error: Error): void {
+    this.error = error
+    this.stream?.close()
+  }
+
+  private downError(): HearthError {
+    return new HearthError(
+      'UNAVAILABLE',
+      `the engine is down: ${this.error?.message ?? 'not connected'}`,
+    )
+  }
+
+  private lost(error?: Error): void {
+    if (this.state === 'closed') return
+    this.error =
+      error ?? this.error ?? new HearthError('UNAVAILABLE', 'the engine closed the connection')
+    this.stream = undefined
+    this.writer?.end()
+    this.writer = undefined
+    this.inflight.disconnect()
+    this.setState('waiting')
+    // Full jitter on the upper half, so that many clients of a restarted engine do not come at once.
+    const pauseMs = this.backoffMs * (0.5 + Math.random() / 2)
+    this.backoffMs = Math.min(this.backoffMs * 2, BACKOFF_MS_MAX)
+    this.backoffTimer = setTimeout(() => this.connect(), pauseMs)
+    this.backoffTimer.unref()
+  }
+
+  private write(id: number, request: Request): void {
+    const writer = this.writer!
+    const bodyBytesMax = request.bodyBytesMax()
+    if (bodyBytesMax > BODY_BYTES_MAX) {
+      const error = new HearthError(
+        'VALUE_TOO_LARGE',
+        `a request has at most ${BODY_BYTES_MAX} bytes, not ${bodyBytesMax}`,
+      )
+      return this.inflight.reject(id, error)
+    }
+    const at = writer.begin(bodyBytesMax)
+    if (at < 0) return
+    writer.commit(request.op, id, request.write(writer.target, at))
+    this.inflight.sent(id)
+  }
+
+  private readonly flush = (): void => {
+    this.writer?.flush()
+  }
+
+  private take(op: number, id: number, bytes: Buffer, start: number, end: number): void {
+    const request = this.inflight.requestOf(id)
+    if (request === undefined) {
+      if (op !== REPLIES.PART.code) this.inflight.answeredLate(id)
+      if (op === REPLIES.ERROR.code) this.error = decodeError(bytes, start, end)
+      return
+    }
+    if (op === REPLIES.PART.code) {
+      this.inflight.addPart(id, Buffer.from(bytes.subarray(start, end)))
+      return
+    }
+    if (op === REPLIES.ERROR.code) {
+      this.inflight.refuse(id, decodeError(bytes, start, end))
+      return
+    }
+    try {
+      if (this.inflight.hasParts(id)) {
+        const whole = this.inflight.joinParts(id, bytes.subarray(start, end))
+        this.inflight.resolve(id, request.read(op, whole, 0, whole.length))
+      } else {
+        this.inflight.resolve(id, request.read(op, bytes, start, end))
+      }
+    } catch (error) {
+      this.inflight.reject(id, error)
+    }
+  }
+
+  /** One coarse timer for all deadlines, running only while something is in flight. */
+  private watchDeadlines(firstId: number, timeoutMs: number): void {
+    // The clock is read once in EXPIRE_MS, not for each request; the first after a pause is given its own time.
+    this.nowMs = monotonicMs()
+    this.inflight.setDeadline(firstId, this.nowMs + timeoutMs)
+    this.expireTimer = setInterval(() => {
+      this.nowMs = monotonicMs()
+      this.inflight.expire(this.nowMs)
+      if (this.inflight.count > 0) return
+      clearInterval(this.expireTimer)
+      this.expireTimer = undefined
+    }, EXPIRE_MS)
+    this.expireTimer.unref()
+  }
+
+  private setState(state: ConnectionState): void {
+    this.state = state
+    this.options.onState(state, this.error)
+  }
+}
+
+/** A Unix socket as a stream, read into one buffer that is used again and again. */
+export function socketStream(path: string): OpenStream {
+  return events => {
+    const buffer = Buffer.allocUnsafeSlow(READ_BYTES)
+    let lastError: Error | undefined
+    const socket = net.connect({
+      path,
+      onread: {
+        buffer,
+        callback: bytes => {
+          events.onBytes(buffer, bytes)
+          return true
+        },
+      },
+    })
+    socket.on('connect', () => events.onOpen())
+    socket.on('error', error => {
+      lastError = cannotConnect(path, error as NodeJS.ErrnoException)
+    })
+    socket.on('close', () => events.onClose(lastError))
+    return {
+      send: bytes => {
+        socket.write(bytes)
+        return socket.writableLength === 0
+      },
+      onceSent: callback => {
+        if (socket.writableLength === 0) setImmediate(callback)
+        else socket.once('drain', callback)
+      },
+      close: () => {
+        socket.end()
+        socket.destroySoon()
+      },
+    }
+  }
+}
+
+function cannotConnect(path: string, error: NodeJS.ErrnoException): HearthError {
+  const why =
+    error.code === 'ENOENT' || error.code === 'ECONNREFUSED'
+      ? `no engine serves on ${path}; start one with 'hearth serve', or name its socket in HEARTH_SOCKET`
+      : error.code === 'EACCES'
+        ? `no permission for ${path}; the user must be in the socket's group`
+        : `cannot connect to ${path}: ${error.message}`
+  return new HearthError(error.code === 'EACCES' ? 'FORBIDDEN' : 'UNAVAILABLE', why, {
+    cause: error,
+  })
+}

@@ -1,0 +1,119 @@
+/** hearth/client: talk to a running engine.
+ *  Owns:   the connection.   Thread: the client's.
+ *  Holds:  nothing here imports the engine; a client process loads no SQLite, no libpq. */
+
+import { EventEmitter } from 'node:events'
+import { clientSocketPath } from '../config/socket_path.ts'
+import { HearthError } from '../errors.ts'
+import type { EngineStats, Health } from '../figures.ts'
+import { OPS } from '../protocol/spec.ts'
+import { Cache } from './cache.ts'
+import { Connection, type ConnectionState, type OpenStream, socketStream } from './connection.ts'
+import { Database } from './database.ts'
+import { PlainRequest } from './requests.ts'
+
+export { ERRORS, type ErrorCode, HearthError } from '../errors.ts'
+export type { EngineStats, Health } from '../figures.ts'
+export type { Cache, Entry, SetOptions } from './cache.ts'
+export type { Database, QueryOptions, QueryResult } from './database.ts'
+
+export interface ConnectOptions {
+  /** The engine's socket; default $HEARTH_SOCKET, then where the engine puts it by itself. */
+  readonly socket?: string
+  /** A name for this service in the engine's statistics and logs. */
+  readonly name?: string
+  /** How long a request may take, in milliseconds; default 5 000. SQL has its own. */
+  readonly timeoutMs?: number
+  /** On (default): while the engine is down the cache misses and drops writes. Off: it rejects with UNAVAILABLE. */
+  readonly failOpen?: boolean
+}
+
+/** `open`: answers come. `down`: not connected, and trying again. */
+export type HearthState = 'open' | 'down' | 'closed'
+
+const TIMEOUT_MS = 5_000
+
+export class Hearth extends EventEmitter<{ state: [HearthState, Error?] }> {
+  readonly cache: Cache
+  readonly db: Database
+  private readonly connection: Connection
+  private readonly opened = Promise.withResolvers<void>()
+
+  constructor(open: OpenStream, options: ConnectOptions) {
+    super()
+    this.opened.promise.catch(() => undefined)
+    this.connection = new Connection({
+      name: options.name ?? `pid ${process.pid}`,
+      timeoutMs: options.timeoutMs ?? TIMEOUT_MS,
+      open,
+      onState: (state, error) => this.onState(state, error),
+    })
+    this.cache = new Cache(this.connection, options.failOpen ?? true)
+    this.db = this.database('main')
+  }
+
+  get state(): HearthState {
+    const { state } = this.connection
+    return state === 'open' || state === 'closed' ? state : 'down'
+  }
+
+  /** Another configured database than `main`. */
+  database(name: string): Database {
+    return new Database(this.connection, name)
+  }
+
+  /** One round trip; resolves with its duration in milliseconds. */
+  async ping(): Promise<number> {
+    const startMs = performance.now()
+    await this.connection.request(new PlainRequest(OPS.PING.code))
+    return performance.now() - startMs
+  }
+
+  /** The engine's figures. */
+  stats(): Promise<EngineStats> {
+    return this.connection.request(new PlainRequest(OPS.STATS.code)) as Promise<EngineStats>
+  }
+
+  /** Overall and per-part health. */
+  health(): Promise<Health> {
+    return this.connection.request(new PlainRequest(OPS.HEALTH.code)) as Promise<Health>
+  }
+
+  /** Resolves once connected; rejects with the reason when the first attempt fails. */
+  untilOpen(): Promise<void> {
+    return this.opened.promise
+  }
+
+  /** Ends the connection; what is unanswered rejects with CLOSED. */
+  async close(): Promise<void> {
+    this.connection.close()
+  }
+
+  private onState(state: ConnectionState, error?: Error): void {
+    if (state === 'open') this.opened.resolve()
+    else if (error !== undefined) this.opened.reject(error)
+    if (state !== 'connecting') this.emit('state', state === 'waiting' ? 'down' : state, error)
+  }
+}
+
+/** Connects to the engine. With failOpen (the default) it resolves even when the engine is down, and connects once it is up;
+ *  without, it rejects with UNAVAILABLE. A socket that may not be opened, or an engine of another protocol, rejects always. */
+export async function connect(options: ConnectOptions = {}): Promise<Hearth> {
+  for (const name in options) {
+    if (!OPTIONS.has(name))
+      throw new TypeError(`unknown option '${name}'; there are ${[...OPTIONS].join(', ')}`)
+  }
+  const hearth = new Hearth(socketStream(options.socket ?? clientSocketPath(process.env)), options)
+  try {
+    await hearth.untilOpen()
+  } catch (error) {
+    const isDown = error instanceof HearthError && error.code === 'UNAVAILABLE'
+    if (!isDown || options.failOpen === false) {
+      await hearth.close()
+      throw error
+    }
+  }
+  return hearth
+}
+
+const OPTIONS: ReadonlySet<string> = new Set(['socket', 'name', 'timeoutMs', 'failOpen'])

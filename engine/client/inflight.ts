@@ -1,0 +1,168 @@
+/** Inflight: the client's requests that have no answer yet, in columns by the id they carry on the wire.
+ *  Owns:   ids, deadlines, and who waits.   Not here: bytes (connection.ts).
+ *  Thread: the client's.
+ *  Holds:  every request ends once: resolved, rejected, or given up at its deadline. An id is used again only when the engine can
+ *          no longer answer for its former owner: after its answer, or on another connection. */
+
+import { HearthError } from '../errors.ts'
+
+/** What is asked: enough to write the frame, and to write it again. */
+export interface Request {
+  readonly op: number
+  readonly isRepeatable: boolean
+  /** How many bytes `write` takes at most. */
+  bodyBytesMax(): number
+  /** Writes the body at `at`; returns its end. */
+  write(target: Buffer, at: number): number
+  /** The value of the answer: op and body[start, end), valid only during the call. */
+  read(op: number, bytes: Buffer, start: number, end: number): unknown
+  /** What stands for an answer when an error came instead: returns it, or throws the error. Left out: the error. */
+  giveUp?(error: HearthError): unknown
+}
+
+type Settle = (value: unknown) => void
+
+const COUNT_MAX = 65_536
+
+export class Inflight {
+  private readonly requests: (Request | undefined)[] = []
+  private readonly resolves: (Settle | undefined)[] = []
+  private readonly rejects: (Settle | undefined)[] = []
+  private readonly deadlines: number[] = []
+  /** How often it was sent: 0 not yet, 1 once, 2 repeated. */
+  private readonly sends: number[] = []
+  private readonly parts: (Buffer[] | undefined)[] = []
+  private readonly freeIds: number[] = []
+  count = 0
+
+  /** Takes a request in; its id, or -1 when there are too many. */
+  add(request: Request, resolve: Settle, reject: Settle, deadlineMs: number): number {
+    if (this.count >= COUNT_MAX) return -1
+    const id = this.freeIds.length > 0 ? this.freeIds.pop()! : this.requests.length
+    this.requests[id] = request
+    this.resolves[id] = resolve
+    this.rejects[id] = reject
+    this.deadlines[id] = deadlineMs
+    this.sends[id] = 0
+    this.parts[id] = undefined
+    this.count++
+    return id
+  }
+
+  setDeadline(id: number, deadlineMs: number): void {
+    this.deadlines[id] = deadlineMs
+  }
+
+  sent(id: number): void {
+    this.sends[id]!++
+  }
+
+  requestOf(id: number): Request | undefined {
+    return this.requests[id]
+  }
+
+  /** Keeps a piece of a reply that comes in several. */
+  addPart(id: number, part: Buffer): void {
+    const parts = this.parts[id]
+    if (parts === undefined) this.parts[id] = [part]
+    else parts.push(part)
+  }
+
+  /** The pieces kept for an id, with the last one. */
+  joinParts(id: number, last: Buffer): Buffer {
+    return Buffer.concat([...this.parts[id]!, last])
+  }
+
+  hasParts(id: number): boolean {
+    return this.parts[id] !== undefined
+  }
+
+  resolve(id: number, value: unknown): void {
+    const resolve = this.resolves[id]!
+    this.remove(id)
+    this.freeIds.push(id)
+    resolve(value)
+  }
+
+  /** The engine answered with an error. */
+  refuse(id: number, error: HearthError): void {
+    this.giveUp(id, error, true)
+  }
+
+  /** The answer could not be read. */
+  reject(id: number, error: unknown): void {
+    const reject = this.rejects[id]!
+    this.remove(id)
+    this.freeIds.push(id)
+    reject(error)
+  }
+
+  /** The connection is gone: what may have been done, or was repeated already, ends; the rest waits for the next one. */
+  disconnect(): void {
+    this.freeIds.length = 0
+    for (let id = 0; id < this.requests.length; id++) {
+      const request = this.requests[id]
+      if (request === undefined) {
+        this.freeIds.push(id)
+        continue
+      }
+      this.parts[id] = undefined
+      const sends = this.sends[id]!
+      if (sends === 0 || (sends === 1 && request.isRepeatable)) continue
+      const outcome = request.isRepeatable ? '' : '; whether it was carried out is not known'
+      this.giveUp(
+        id,
+        new HearthError('UNAVAILABLE', `the connection to the engine was lost${outcome}`),
+        true,
+      )
+    }
+  }
+
+  /** Ids that wait to be sent on a new connection. */
+  *waiting(): Iterable<number> {
+    for (let id = 0; id < this.requests.length; id++) if (this.requests[id] !== undefined) yield id
+  }
+
+  /** Ends what is past its deadline. Its id stays taken until the connection ends or answers. */
+  expire(nowMs: number): void {
+    for (let id = 0; id < this.requests.length; id++) {
+      if (this.requests[id] === undefined || this.deadlines[id]! > nowMs) continue
+      this.giveUp(
+        id,
+        new HearthError('TIMEOUT', 'the engine did not answer before the deadline'),
+        this.sends[id] === 0,
+      )
+    }
+  }
+
+  failAll(error: HearthError): void {
+    for (const id of this.waiting()) this.giveUp(id, error, true)
+  }
+
+  /** A reply for an id whose request was given up: the id is free now. */
+  answeredLate(id: number): void {
+    if (id < this.requests.length && !this.freeIds.includes(id)) this.freeIds.push(id)
+  }
+
+  private giveUp(id: number, error: HearthError, isIdFree: boolean): void {
+    const request = this.requests[id]!
+    const resolve = this.resolves[id]!
+    const reject = this.rejects[id]!
+    this.remove(id)
+    if (isIdFree) this.freeIds.push(id)
+    if (request.giveUp === undefined) return reject(error)
+    try {
+      resolve(request.giveUp(error))
+    } catch (thrown) {
+      reject(thrown)
+    }
+  }
+
+  private remove(id: number): void {
+    this.requests[id] = undefined
+    this.resolves[id] = undefined
+    this.rejects[id] = undefined
+    this.parts[id] = undefined
+    this.count--
+  }
+}

@@ -1,0 +1,109 @@
+/** Relations: what must hold between keys, and what no single row can say.
+ *  Owns:   LIMITS between keys; the checks that need the finished values.
+ *  Thread: main, at start and reload.
+ *  Holds:  a default never gets in the way of a value that was set: it is lowered to fit
+ *          instead. */
+
+import { DEFAULT_ORIGIN, type Draft } from './draft.ts'
+import { PATTERNS } from './keys.ts'
+import { editDistance } from './nearest.ts'
+import { expectedOf, showValue } from './value_types.ts'
+
+interface Limit {
+  readonly key: string
+  readonly of: string
+  readonly most: (other: number) => number
+  readonly share: string
+  readonly why: string
+}
+
+/** `key` is at most `most(of)`. A `*` stands for the same name on both sides. */
+export const LIMITS: readonly Limit[] = [
+  {
+    key: 'memory.max_value_bytes',
+    of: 'memory.max_bytes',
+    most: bytes => Math.floor(bytes / 8),
+    share: 'an eighth of',
+    why: 'so that no single entry empties tier 1',
+  },
+  {
+    key: 'cache.max_value_bytes',
+    of: 'sqlite.max_bytes',
+    most: bytes => Math.floor(bytes / 2),
+    share: 'half of',
+    why: 'since a value stands in the log before it stands in the file',
+  },
+  {
+    key: 'postgres.*.pool.min',
+    of: 'postgres.*.pool.size',
+    most: size => size,
+    share: 'all of',
+    why: 'since a pool keeps no more than its size',
+  },
+]
+
+/** sockaddr_un has 108 bytes, the last of them for the closing zero. */
+const SOCKET_PATH_BYTES_MAX = 107
+
+export function checkRelations(draft: Draft, databases: readonly string[]): void {
+  for (const limit of LIMITS) {
+    const names = limit.key.includes('*') ? databases : ['']
+    for (const name of names) checkLimit(draft, limit, name)
+  }
+  checkRequired(draft, databases)
+  checkSocketLength(draft)
+  warnOfTypoPolicies(draft)
+}
+
+function checkLimit(draft: Draft, limit: Limit, name: string): void {
+  const key = limit.key.replace('*', name)
+  const otherKey = limit.of.replace('*', name)
+  const other = draft.settings.get(otherKey)
+  const setting = draft.settings.get(key)
+  if (typeof setting?.value !== 'number' || typeof other?.value !== 'number') return
+  const most = limit.most(other.value)
+  if (setting.value <= most) return
+  const { row, value, origin } = setting
+  if (origin.from === 'default') draft.settings.set(key, { row, value: most, origin })
+  else {
+    const others = `${otherKey} (${showValue(other.value, other.row)}, ${other.origin.where})`
+    const expected = `at most ${showValue(most, row)}, ${limit.share} ${others}, ${limit.why}`
+    draft.problem(origin, `${key}: found ${showValue(value, row)}, expected ${expected}`)
+  }
+}
+
+/** A database that is mentioned needs its url, from whichever source. */
+function checkRequired(draft: Draft, databases: readonly string[]): void {
+  for (const { key, row } of PATTERNS) {
+    if (!row.required) continue
+    for (const name of databases) {
+      const concrete = key.replace('*', name)
+      if (draft.mentioned.has(concrete)) continue
+      const origin = draft.mentioned.get(`postgres.${name}`) ?? DEFAULT_ORIGIN
+      draft.problem(origin, `${concrete}: missing, expected ${expectedOf(row)}`)
+    }
+  }
+}
+
+function checkSocketLength(draft: Draft): void {
+  const socket = draft.settings.get('engine.socket')
+  const bytes = Buffer.byteLength(String(socket?.value ?? ''))
+  if (socket === undefined || bytes <= SOCKET_PATH_BYTES_MAX) return
+  const expected = `at most ${SOCKET_PATH_BYTES_MAX}, the limit of Unix sockets; set a shorter one`
+  draft.problem(
+    socket.origin,
+    `engine.socket: found a path of ${bytes} bytes, expected ${expected}`,
+  )
+}
+
+/** Any name makes a policy, so `sesion` is valid; one edit away from a built-in name it is hardly
+ *  meant. */
+function warnOfTypoPolicies(draft: Draft): void {
+  for (const [key, { row, origin }] of draft.settings) {
+    const name = key.slice(key.indexOf('.') + 1)
+    if (row.named === undefined || Object.hasOwn(row.named, name)) continue
+    const near = Object.keys(row.named).find(known => editDistance(known, name) === 1)
+    if (near === undefined) continue
+    draft.warnings.push(`${origin.where}: ${key} is a policy of its own; was ttl.${near} meant?`)
+  }
+}

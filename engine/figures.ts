@@ -1,0 +1,55 @@
+/** figures: the shapes of `stats()` and `health()`, as the engine gathers them and the client hands them on.
+ *  Owns:   the types.   Thread: any.   Holds: every number has its unit in its name; a count has none. */
+
+export interface EngineStats {
+  memory: MemoryFigures
+  sqlite: SqliteFigures
+  /** By database name; empty when none is configured. */
+  pools: Record<string, Record<string, unknown>>
+  workers: WorkerFigures[]
+  clients: number
+  uptimeMs: number
+  /** RssAnon + RssShmem of the engine's process; null where the system does not tell. */
+  privateBytes: number | null
+  /** The same above a bare Node process of this version; null when that was never measured here. */
+  privateOverNodeBytes: number | null
+}
+
+export interface MemoryFigures {
+  entries: number
+  bytes: number
+  maxBytes: number
+  hits: number
+  misses: number
+  evictions: number
+  expirations: number
+}
+
+export interface SqliteFigures {
+  hits: number
+  misses: number
+  writes: number
+  failedWrites: number
+  /** What the worker adds about its file: entries, bytes, commits … */
+  [figure: string]: unknown
+}
+
+export interface WorkerFigures {
+  name: string
+  state: string
+  restarts: number
+  inflight: number
+  depthBytes: number
+}
+
+export type Status = 'ok' | 'degraded' | 'down'
+
+export interface PartHealth {
+  status: Status
+  reason?: string
+}
+
+export interface Health {
+  status: Status
+  parts: Record<string, PartHealth>
+}

@@ -1,0 +1,218 @@
+/** main: the composition root: configuration → workers → tiers → router → socket, and the same in reverse to stop.
+ *  Owns:   every part's life.   Not here: signals and systemd (daemon.ts), embedding's face (index.ts).
+ *  Thread: main.
+ *  Holds:  (1) nobody is let in before the workers are ready.  (2) close() answers what is in flight, then lets SQLite write its
+ *          last checkpoint.  (3) an engine that failed to start leaves no thread, file or socket behind. */
+
+import { randomInt } from 'node:crypto'
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { Memory } from './cache/memory.ts'
+import type { TtlPolicies } from './cache/policies.ts'
+import { createSegment, SEGMENT_LAYOUT, type Segment, STATE, setState } from './cache/segment.ts'
+import { type SegmentMemory, segmentMemory } from './cache/segment_file.ts'
+import { wallMs } from './clock.ts'
+import type { Config } from './config/config.ts'
+import { correlationId } from './correlation.ts'
+import { ASSEMBLY_BYTES_MAX, DRAIN_MS_MAX, IDLE_MS } from './limits.ts'
+import { setLogLevel } from './log.ts'
+import { loadNative, type Native } from './native.ts'
+import { EngineOverview } from './observe/overview.ts'
+import { WorkerPool } from './pool/pool.ts'
+import type { Kinds } from './pool/worker_task.ts'
+import { BODY_BYTES_MAX } from './protocol/header.ts'
+import { OPS, PROTOCOL_VERSION } from './protocol/spec.ts'
+import { CacheOps } from './router/cache_ops.ts'
+import { flushReplies } from './router/reply.ts'
+import { Router } from './router/router.ts'
+import { Assembly } from './server/assembly.ts'
+import { claimSocket, Listener } from './server/listener.ts'
+import type { SessionContext } from './server/session.ts'
+
+export const ENGINE_NAME = 'hearth'
+
+/** Bodies other than values and statements are a key and a few numbers. */
+const SMALL_BODY_BYTES_MAX = 128 * 1024
+const QUERY_BODY_BYTES_MAX = 8 * 1024 * 1024
+const SWEEP_MS = 1_000
+const SWEEP_COUNT = 512
+
+export class Engine {
+  readonly id = correlationId()
+  readonly config: Config
+  readonly context: SessionContext
+  readonly overview: EngineOverview
+  private readonly native: Native | undefined
+  private readonly segmentMemory: SegmentMemory
+  private readonly segment: Segment
+  private readonly memory: Memory
+  private readonly cache: CacheOps
+  private readonly pool: WorkerPool
+  private readonly listener: Listener
+  private readonly sweeper: NodeJS.Timeout
+  private idleTimer: NodeJS.Timeout | undefined
+  private isActive = false
+
+  /** Starts an engine on a whole configuration; rejects with a HearthError that says what to mend. */
+  static async start(config: Config): Promise<Engine> {
+    mkdirSync(config.engine.stateDir, { recursive: true, mode: 0o750 })
+    await claimSocket(config.engine.socket)
+    const engine = new Engine(config, await loadNative())
+    try {
+      await engine.pool.start()
+      await engine.listener.listen()
+      setState(engine.segment, STATE.live)
+    } catch (error) {
+      await engine.close()
+      throw error
+    }
+    return engine
+  }
+
+  private constructor(config: Config, native: Native | undefined) {
+    this.config = config
+    this.native = native
+    setLogLevel(config.engine.logLevel)
+    const { socket, socketMode } = config.engine
+    this.segmentMemory = segmentMemory(
+      config.memory.maxBytes,
+      socket,
+      0o600 | (socketMode & 0o040),
+      native?.mapFile,
+    )
+    this.segment = createSegment(this.segmentMemory.memory, {
+      pid: process.pid,
+      hashSeed: randomInt(2 ** 31),
+    })
+    this.memory = new Memory(this.segment, {
+      valueBytesMax: config.memory.maxValueBytes,
+      entryCountMax: config.memory.maxEntries,
+    })
+    this.pool = new WorkerPool(hostsOf(config), this.afterReplies)
+    this.cache = new CacheOps(this.memory, () => this.pool.leaseOf('sqlite')!, policiesOf(config), {
+      keyBytesMax: config.cache.maxKeyBytes,
+      valueBytesMax: config.cache.maxValueBytes,
+    })
+    const hasPostgres = Object.keys(config.postgres).length > 0
+    this.overview = new EngineOverview({
+      memory: this.memory,
+      pool: this.pool,
+      counters: this.cache.counters,
+      hasPostgres,
+      clientCount: () => this.listener.sessions.size,
+    })
+    this.context = {
+      router: new Router(this.cache, () => this.pool.leaseOf('postgres'), this.overview),
+      assembly: new Assembly(ASSEMBLY_BYTES_MAX),
+      bodyBytesMax: op => bodyBytesMax(config, op),
+      afterTurn: this.afterTurn,
+      greeting: () => this.greeting(),
+    }
+    this.listener = new Listener(
+      { path: socket, mode: socketMode, credentialsOf: native?.peerCredentials },
+      this.context,
+    )
+    this.sweeper = setInterval(() => this.memory.sweep(SWEEP_COUNT, wallMs()), SWEEP_MS).unref()
+  }
+
+  get socketPath(): string {
+    return this.config.engine.socket
+  }
+
+  /** Applies what can change while the engine runs: the rows of config/schema.ts that say reloadable. */
+  reload(config: Config): void {
+    setLogLevel(config.engine.logLevel)
+    this.memory.setValueBytesMax(config.memory.maxValueBytes)
+    this.cache.setPolicies(policiesOf(config))
+  }
+
+  /** Finishes what is in flight within DRAIN_MS_MAX, then closes every part in reverse order. Safe to call twice. */
+  async close(): Promise<void> {
+    this.listener.stopAccepting()
+    await this.drained(DRAIN_MS_MAX)
+    setState(this.segment, STATE.closed)
+    this.listener.close()
+    await this.pool.stop(DRAIN_MS_MAX / 2)
+    clearInterval(this.sweeper)
+    clearTimeout(this.idleTimer)
+    this.segmentMemory.release()
+  }
+
+  private async drained(timeoutMs: number): Promise<void> {
+    for (let waitedMs = 0; this.listener.inflight() > 0 && waitedMs < timeoutMs; waitedMs += 10) {
+      await new Promise(resolve => setTimeout(resolve, 10))
+    }
+  }
+
+  private greeting(): Record<string, unknown> {
+    const { maxKeyBytes, maxValueBytes } = this.config.cache
+    return {
+      version: PROTOCOL_VERSION,
+      engine: this.id,
+      server: ENGINE_NAME,
+      maxKeyBytes,
+      maxValueBytes,
+      segment:
+        this.segmentMemory.path === undefined
+          ? null
+          : { path: this.segmentMemory.path, layout: SEGMENT_LAYOUT },
+    }
+  }
+
+  /** After a socket was read: replies go out, requests become visible to the workers. */
+  private readonly afterTurn = (): void => {
+    flushReplies()
+    this.pool.publish()
+    this.noteActivity()
+  }
+
+  private readonly afterReplies = (): void => {
+    flushReplies()
+    this.noteActivity()
+  }
+
+  private noteActivity(): void {
+    this.isActive = true
+    if (this.idleTimer === undefined) this.idleTimer = setTimeout(this.idle, IDLE_MS).unref()
+  }
+
+  /** Gives memory back once nothing has come for IDLE_MS. */
+  private readonly idle = (): void => {
+    this.idleTimer = undefined
+    if (this.isActive) {
+      this.isActive = false
+      this.idleTimer = setTimeout(this.idle, IDLE_MS).unref()
+      return
+    }
+    const gc = (globalThis as { gc?: (options: unknown) => void }).gc
+    if (gc === undefined) return
+    gc({ type: 'major', execution: 'sync', flavor: 'last-resort' })
+    this.native?.trimMemory()
+  }
+}
+
+/** Which worker hosts which kind: one for both by default, which is 6 MB cheaper than one each. */
+function hostsOf(config: Config): Kinds[] {
+  const sqlite = {
+    file: join(config.engine.stateDir, 'cache.sqlite'),
+    maxBytes: config.sqlite.maxBytes,
+    busyTimeoutMs: config.sqlite.busyTimeoutMs,
+    synchronous: config.sqlite.synchronous,
+    cacheBytes: config.sqlite.cacheBytes,
+  }
+  if (Object.keys(config.postgres).length === 0) return [{ sqlite }]
+  const libpqPaths = config.engine.libpq === undefined ? [] : [config.engine.libpq]
+  const postgres = { libpqPaths, databases: config.postgres }
+  return config.engine.workers === 'separate' ? [{ sqlite }, { postgres }] : [{ sqlite, postgres }]
+}
+
+function policiesOf(config: Config): TtlPolicies {
+  return { defaultTtlMs: config.cache.defaultTtlMs, named: config.ttl }
+}
+
+function bodyBytesMax(config: Config, op: number): number {
+  if (op === OPS.SET.code)
+    return Math.min(BODY_BYTES_MAX, config.cache.maxValueBytes + config.cache.maxKeyBytes + 64)
+  if (op === OPS.QUERY.code) return QUERY_BODY_BYTES_MAX
+  return SMALL_BODY_BYTES_MAX
+}

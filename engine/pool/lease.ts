@@ -1,0 +1,254 @@
+/** Lease: main's hold on one running worker: its two rings, and every request it has not answered yet.
+ *  Owns:   both rings' main ends, the tickets, the outbox of long messages.   Not here: starting workers (pool.ts).
+ *  Thread: main.
+ *  Holds:  (1) every ticket ends in exactly one receive() or fail().  (2) a reply comes in the order the worker sent it.
+ *          (3) nothing is sent while a long message waits in the outbox, so messages are never reordered.
+ *          (4) a send that finds no room returns false and changes nothing; onceRoom() tells when to try again.
+ *
+ *  Tickets are columns, not objects: a request costs no allocation. */
+
+import { assert } from '../assert.ts'
+import type { HearthError } from '../errors.ts'
+import { DRAIN_COUNT_MAX, OUTBOX_BYTES_MAX, TICKET_COUNT_MAX } from '../limits.ts'
+import { createRingMemory } from '../ring/layout.ts'
+import { RingReader } from '../ring/reader.ts'
+import { RingWriter } from '../ring/writer.ts'
+
+/** Whoever asked a worker something. One object for all requests of a kind; what differs stands in the ticket. */
+export interface Receiver<Context = unknown> {
+  /** The reply: op and bytes[start, end) of the reader, valid only during the call. */
+  receive(reply: RingReader, context: Context, id: number, hash: number): void
+  fail(error: HearthError, context: Context, id: number, hash: number): void
+}
+
+interface LongMessage {
+  readonly op: number
+  readonly ticket: number
+  readonly bytes: Buffer
+  sentTo: number
+}
+
+export class Lease {
+  readonly requests = createRingMemory()
+  readonly replies = createRingMemory()
+  /** Set by the pool: false before READY and after the worker's end. */
+  isOpen = false
+  private isEnded = false
+  private readonly writer = new RingWriter(this.requests)
+  private readonly reader = new RingReader(this.replies)
+  private readonly receivers: (Receiver | undefined)[] = []
+  private readonly contexts: unknown[] = []
+  private readonly ids: number[] = []
+  private readonly hashes: number[] = []
+  private readonly freeTickets: number[] = []
+  private readonly outbox: LongMessage[] = []
+  private outboxBytes = 0
+  private waiters: (() => void)[] = []
+  private isWaitingForRoom = false
+  private readonly afterDrain: () => void
+
+  /** `afterDrain` runs when a batch of replies has been received: sessions are flushed then. */
+  constructor(afterDrain: () => void) {
+    this.afterDrain = afterDrain
+  }
+
+  get inflight(): number {
+    return this.receivers.length - this.freeTickets.length
+  }
+
+  depthBytes(): number {
+    return this.writer.depthBytes()
+  }
+
+  /** Sends a body as it is; false when there is no room now. */
+  send(
+    op: number,
+    receiver: Receiver,
+    context: unknown,
+    id: number,
+    hash: number,
+    bytes: Buffer,
+    start: number,
+    end: number,
+  ): boolean {
+    if (end - start > this.writer.messageBytesMax) {
+      return this.sendLong(op, receiver, context, id, hash, Buffer.from(bytes.subarray(start, end)))
+    }
+    if (!this.hasRoom() || !this.writer.push(op, this.nextTicket(), bytes, start, end)) return false
+    this.take(receiver, context, id, hash)
+    return true
+  }
+
+  /** Whether a body of so many bytes can be written in place by reserve(). */
+  fitsInPlace(bodyBytes: number): boolean {
+    return bodyBytes <= this.writer.messageBytesMax
+  }
+
+  /** Room to write a body in place, in `target`: its offset, or -1 when there is none now. Ends with commit(). */
+  reserve(bodyBytesMax: number): number {
+    return this.hasRoom() ? this.writer.reserve(bodyBytesMax) : -1
+  }
+
+  get target(): Buffer {
+    return this.writer.bytes
+  }
+
+  commit(
+    at: number,
+    op: number,
+    bodyBytes: number,
+    receiver: Receiver,
+    context: unknown,
+    id: number,
+    hash: number,
+  ): void {
+    this.writer.commit(at, op, this.nextTicket(), bodyBytes)
+    this.take(receiver, context, id, hash)
+  }
+
+  /** Sends a long body, which it keeps: piece by piece as room comes. False when too much waits already. */
+  sendLong(
+    op: number,
+    receiver: Receiver,
+    context: unknown,
+    id: number,
+    hash: number,
+    body: Buffer,
+  ): boolean {
+    if (!this.hasRoom() || this.outboxBytes + body.length > OUTBOX_BYTES_MAX) return false
+    this.outbox.push({ op, ticket: this.nextTicket(), bytes: body, sentTo: 0 })
+    this.outboxBytes += body.length
+    this.take(receiver, context, id, hash)
+    this.pumpOutbox()
+    return true
+  }
+
+  /** Makes what was sent visible to the worker: once a turn. */
+  publish(): void {
+    this.writer.publish()
+  }
+
+  /** Calls back once a send that returned false may be tried again. */
+  onceRoom(callback: () => void): void {
+    this.waiters.push(callback)
+    this.waitForRoom()
+  }
+
+  /** Begins to receive replies; they go to their receivers, a bounded number a turn, until close(). */
+  listen(): void {
+    const wait = this.reader.onceReadable()
+    if (wait === undefined) setImmediate(this.turn)
+    else wait.then(this.turn)
+  }
+
+  /** Receives what is there now, without waiting for the wake-up. */
+  poll(): void {
+    this.receiveSome()
+  }
+
+  /** The worker is gone: every unanswered request fails, everybody who waits is called. */
+  end(error: HearthError): void {
+    this.isOpen = false
+    this.isEnded = true
+    this.outbox.length = 0
+    for (let ticket = 0; ticket < this.receivers.length; ticket++) {
+      const receiver = this.receivers[ticket]
+      if (receiver === undefined) continue
+      this.receivers[ticket] = undefined
+      receiver.fail(error, this.contexts[ticket], this.ids[ticket]!, this.hashes[ticket]!)
+      this.contexts[ticket] = undefined
+    }
+    this.callWaiters()
+    this.afterDrain()
+  }
+
+  private readonly turn = (): void => {
+    this.receiveSome()
+    if (!this.isEnded) this.listen()
+  }
+
+  private receiveSome(): void {
+    const reader = this.reader
+    let count = 0
+    while (count < DRAIN_COUNT_MAX && reader.next()) {
+      count++
+      const ticket = reader.ticket
+      const receiver = this.receivers[ticket]
+      assert(receiver !== undefined, 'a reply answers a request')
+      const context = this.contexts[ticket]
+      this.receivers[ticket] = undefined
+      this.contexts[ticket] = undefined
+      this.freeTickets.push(ticket)
+      receiver.receive(reader, context, this.ids[ticket]!, this.hashes[ticket]!)
+    }
+    // Also when no message is whole yet: the rest of a long one needs the room.
+    reader.release()
+    if (count === 0) return
+    if (this.waiters.length > 0) this.callWaiters()
+    this.afterDrain()
+    this.writer.publish()
+  }
+
+  private hasRoom(): boolean {
+    return this.isOpen && this.outbox.length === 0 && this.inflight < TICKET_COUNT_MAX
+  }
+
+  private nextTicket(): number {
+    return this.freeTickets.length > 0
+      ? this.freeTickets[this.freeTickets.length - 1]!
+      : this.receivers.length
+  }
+
+  private take(receiver: Receiver, context: unknown, id: number, hash: number): void {
+    const ticket = this.nextTicket()
+    if (this.freeTickets.length > 0) this.freeTickets.pop()
+    this.receivers[ticket] = receiver
+    this.contexts[ticket] = context
+    this.ids[ticket] = id
+    this.hashes[ticket] = hash
+  }
+
+  private pumpOutbox(): void {
+    while (this.outbox.length > 0) {
+      const message = this.outbox[0]!
+      const bytes = message.bytes
+      message.sentTo = this.writer.pushPart(
+        message.op,
+        message.ticket,
+        bytes,
+        0,
+        bytes.length,
+        message.sentTo,
+      )
+      this.writer.publish()
+      if (message.sentTo < bytes.length) {
+        this.waitForRoom()
+        return
+      }
+      this.outbox.shift()
+      this.outboxBytes -= bytes.length
+    }
+  }
+
+  private waitForRoom(): void {
+    if (this.isWaitingForRoom || !this.isOpen) return
+    this.isWaitingForRoom = true
+    const wait = this.writer.onceRoom()
+    if (wait === undefined) setImmediate(this.roomCame)
+    else wait.then(this.roomCame)
+  }
+
+  private readonly roomCame = (): void => {
+    this.isWaitingForRoom = false
+    if (!this.isOpen) return
+    this.pumpOutbox()
+    if (this.outbox.length === 0) this.callWaiters()
+    this.writer.publish()
+  }
+
+  private callWaiters(): void {
+    const waiters = this.waiters
+    this.waiters = []
+    for (const waiter of waiters) waiter()
+  }
+}

@@ -1,0 +1,45 @@
+/** worker_task: what a worker is told when it starts.
+ *  Owns:   the types both sides share.   Thread: any.   Holds: plain data that can be posted to a thread. */
+
+import type { RingMemory } from '../ring/layout.ts'
+
+export interface SqliteOptions {
+  readonly file: string
+  readonly maxBytes: number
+  readonly busyTimeoutMs: number
+  readonly synchronous: 'OFF' | 'NORMAL' | 'FULL'
+  readonly cacheBytes: number
+}
+
+export interface PostgresOptions {
+  /** libpq files to try first. */
+  readonly libpqPaths: readonly string[]
+  readonly databases: Readonly<Record<string, DatabaseOptions>>
+}
+
+export interface DatabaseOptions {
+  readonly url: string
+  readonly pool: {
+    readonly size: number
+    readonly overflow: number
+    readonly min: number
+    readonly acquireTimeoutMs: number
+    readonly idleTimeoutMs: number
+    readonly recycleMs: number
+    readonly prePing: boolean
+    readonly statementTimeoutMs: number
+  }
+}
+
+/** Each kind that a worker hosts, with that kind's options. */
+export interface Kinds {
+  readonly sqlite?: SqliteOptions
+  readonly postgres?: PostgresOptions
+}
+
+export type WorkerKind = keyof Kinds
+
+export interface WorkerTask {
+  readonly kinds: Kinds
+  readonly rings: { readonly requests: RingMemory; readonly replies: RingMemory }
+}

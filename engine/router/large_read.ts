@@ -1,0 +1,86 @@
+/** LargeRead: a value too long for one frame, on its way from tier 2 to one client, piece by piece.
+ *  Owns:   one transfer.   Thread: main.
+ *  Holds:  at most one piece is in memory for each transfer: the next is asked for when the client has taken the last, so
+ *          a slow reader holds up itself alone. A value that changes meanwhile ends the transfer with UNAVAILABLE. */
+
+import { HearthError } from '../errors.ts'
+import type { Lease, Receiver } from '../pool/lease.ts'
+import { textBytesMax, writeText, writeUint } from '../protocol/body.ts'
+import { OPS, REPLIES } from '../protocol/spec.ts'
+import type { ReplyWriter } from './reply.ts'
+
+export class LargeRead {
+  private readonly lease: Lease
+  private readonly replies: ReplyWriter
+  private readonly id: number
+  private readonly key: string
+  private readonly version: number
+  private readonly totalBytes: number
+  private readonly partBytes: number
+  private offset = 0
+
+  constructor(
+    lease: Lease,
+    replies: ReplyWriter,
+    id: number,
+    key: string,
+    version: number,
+    totalBytes: number,
+    partBytes: number,
+  ) {
+    this.lease = lease
+    this.replies = replies
+    this.id = id
+    this.key = key
+    this.version = version
+    this.totalBytes = totalBytes
+    this.partBytes = partBytes
+  }
+
+  /** Asks for the next piece. */
+  readonly next = (): void => {
+    if (this.replies.isEnded) return
+    const body = Buffer.allocUnsafe(textBytesMax(this.key) + 27)
+    let at = writeText(body, 0, this.key)
+    at = writeUint(body, at, this.version)
+    at = writeUint(body, at, this.offset)
+    at = writeUint(body, at, this.partBytes)
+    if (!this.lease.isOpen) {
+      this.fail(new HearthError('UNAVAILABLE', 'the sqlite worker is restarting'))
+    } else if (this.lease.send(OPS.READ_PART.code, partReceiver, this, 0, 0, body, 0, at)) {
+      this.lease.publish() // This is no turn of a session's, which would do it.
+    } else {
+      this.lease.onceRoom(this.next)
+    }
+  }
+
+  take(op: number, bytes: Buffer, start: number, end: number): void {
+    if (op !== REPLIES.BYTES.code || end === start) {
+      this.fail(
+        new HearthError(
+          'UNAVAILABLE',
+          'the value was replaced while it was being read; read it again',
+        ),
+      )
+      return
+    }
+    this.offset += end - start
+    if (this.offset >= this.totalBytes) {
+      this.replies.inflight--
+      this.replies.frame(REPLIES.VALUE_SQLITE.code, this.id, bytes, start, end)
+      return
+    }
+    this.replies.frame(REPLIES.PART.code, this.id, bytes, start, end)
+    this.replies.onceSent(this.next)
+  }
+
+  fail(error: HearthError): void {
+    this.replies.inflight--
+    this.replies.error(this.id, error)
+  }
+}
+
+const partReceiver: Receiver<LargeRead> = {
+  receive: (reply, read) => read.take(reply.op, reply.bytes, reply.start, reply.end),
+  fail: (error, read) => read.fail(error),
+}

@@ -1,0 +1,48 @@
+/** ReplyWriter: the replies on their way back to one connection.
+ *  Owns:   the count of what is unanswered, and the list of connections to flush at the end of the turn.
+ *  Thread: main.
+ *  Holds:  one write a turn: whoever causes replies calls flushReplies() at its end. A late answer to a client that is gone
+ *          goes nowhere. */
+
+import type { HearthError } from '../errors.ts'
+import { writeUint } from '../protocol/body.ts'
+import { encodeError } from '../protocol/error_frame.ts'
+import { FrameWriter, type Outlet } from '../protocol/frame_writer.ts'
+import { REPLIES } from '../protocol/spec.ts'
+
+const unflushed: FrameWriter[] = []
+
+/** Writes out what every connection has gathered. Called at the end of each turn that may have caused replies. */
+export function flushReplies(): void {
+  for (let i = 0; i < unflushed.length; i++) unflushed[i]!.flush()
+  unflushed.length = 0
+}
+
+export class ReplyWriter extends FrameWriter {
+  /** Requests taken and not answered yet; the router adds, each closing reply subtracts. */
+  inflight = 0
+
+  constructor(outlet: Outlet) {
+    super(outlet, writer => unflushed.push(writer))
+  }
+
+  /** A closing frame without a body. */
+  empty(op: number, id: number): void {
+    const at = this.begin(0)
+    if (at >= 0) this.commit(op, id, at)
+  }
+
+  ok(id: number): void {
+    this.empty(REPLIES.OK.code, id)
+  }
+
+  count(id: number, count: number): void {
+    const at = this.begin(9)
+    if (at >= 0) this.commit(REPLIES.COUNT.code, id, writeUint(this.target, at, count))
+  }
+
+  error(id: number, error: HearthError): void {
+    const body = encodeError(error)
+    this.frame(REPLIES.ERROR.code, id, body, 0, body.length)
+  }
+}

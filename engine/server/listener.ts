@@ -1,0 +1,129 @@
+/** Listener: the engine's Unix socket and the sessions on it.
+ *  Owns:   the socket file, the list of sessions.   Not here: what a session does (session.ts).
+ *  Thread: main.
+ *  Holds:  (1) one engine a socket: a file that answers is left alone, one that nobody listens on is replaced.
+ *          (2) the file has its mode before anyone can connect.  (3) past SESSION_COUNT_MAX a connection is refused at once. */
+
+import { mkdirSync, statSync, unlinkSync } from 'node:fs'
+import net from 'node:net'
+import { dirname } from 'node:path'
+import { monotonicMs } from '../clock.ts'
+import { correlationId } from '../correlation.ts'
+import { HearthError } from '../errors.ts'
+import { SESSION_COUNT_MAX } from '../limits.ts'
+import { log } from '../log.ts'
+import { type CredentialsOf, peerOf } from './peer.ts'
+import { Session, type SessionContext } from './session.ts'
+import { descriptorOf, SocketWire } from './socket_wire.ts'
+
+export interface ListenerOptions {
+  readonly path: string
+  readonly mode: number
+  readonly credentialsOf?: CredentialsOf
+}
+
+export class Listener {
+  readonly sessions = new Map<Session, SocketWire>()
+  private readonly server: net.Server
+  private readonly options: ListenerOptions
+  private readonly context: SessionContext
+  private readonly deadlineTimer: NodeJS.Timeout
+
+  constructor(options: ListenerOptions, context: SessionContext) {
+    this.options = options
+    this.context = context
+    this.server = net.createServer({ pauseOnConnect: true }, socket => this.accept(socket))
+    this.deadlineTimer = setInterval(() => this.checkDeadlines(), 1_000).unref()
+  }
+
+  /** Opens the socket. */
+  async listen(): Promise<void> {
+    const { path, mode } = this.options
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    this.server.once('error', error => reject(cannotListen(path, error)))
+    // The bind happens within this call, so the file is never open wider than its mode.
+    const umask = process.umask(0o777 & ~mode)
+    this.server.listen({ path, backlog: 511 }, resolve)
+    process.umask(umask)
+    await promise
+    this.server.on('error', error => log('error', 'socket', { error: error.message }))
+  }
+
+  /** Takes no more connections. */
+  stopAccepting(): void {
+    this.server.close()
+  }
+
+  /** Closes what is left. */
+  close(): void {
+    clearInterval(this.deadlineTimer)
+    this.server.close()
+    for (const [session, wire] of this.sessions) {
+      session.end()
+      wire.destroy()
+    }
+  }
+
+  inflight(): number {
+    let count = 0
+    for (const session of this.sessions.keys()) count += session.inflight
+    return count
+  }
+
+  private accept(socket: net.Socket): void {
+    if (this.sessions.size >= SESSION_COUNT_MAX) {
+      log('warn', 'connection refused: too many', { max: SESSION_COUNT_MAX })
+      socket.destroy()
+      return
+    }
+    const peer = peerOf(descriptorOf(socket), this.options.credentialsOf)
+    const wire = new SocketWire(socket, () => {
+      session.end()
+      this.sessions.delete(session)
+    })
+    const session = new Session(correlationId(), peer, wire, this.context)
+    this.sessions.set(session, wire)
+    wire.serve(session)
+  }
+
+  private checkDeadlines(): void {
+    const nowMs = monotonicMs()
+    for (const session of this.sessions.keys()) session.checkDeadline(nowMs)
+  }
+}
+
+/** Makes sure that a socket's path is free: a file that nobody listens on is removed. Rejects with UNAVAILABLE when another
+ *  engine serves there, before anything of that engine's is touched. */
+export async function claimSocket(path: string): Promise<void> {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o750 })
+  const stat = statSync(path, { throwIfNoEntry: false })
+  if (stat === undefined) return
+  if (!stat.isSocket())
+    throw new HearthError(
+      'BAD_REQUEST',
+      `${path} exists and is not a socket; remove it or set engine.socket`,
+    )
+  if (await answers(path)) {
+    throw new HearthError(
+      'UNAVAILABLE',
+      `another engine is serving on ${path}; stop it, or set engine.socket to another path`,
+    )
+  }
+  unlinkSync(path)
+}
+
+function answers(path: string): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>()
+  const probe = net.connect(path)
+  probe.once('connect', () => resolve(true))
+  // EAGAIN: it listens, and its queue is full.
+  probe.once('error', error => resolve((error as NodeJS.ErrnoException).code === 'EAGAIN'))
+  return promise.finally(() => probe.destroy())
+}
+
+function cannotListen(path: string, error: Error): HearthError {
+  const hint = Buffer.byteLength(path) > 107 ? ' (a socket path has at most 107 bytes)' : ''
+  return new HearthError('UNAVAILABLE', `cannot listen on ${path}${hint}: ${error.message}`, {
+    cause: error,
+  })
+}

@@ -1,0 +1,316 @@
+/** Session: one connection's requests, from bytes to the router, in order and no faster than they can be answered.
+ *  Owns:   the bytes of frames that are not whole yet or not taken yet.   Not here: the socket (wire.ts, listener.ts).
+ *  Thread: main.
+ *  Holds:  (1) frames reach the router whole, once, in order.  (2) a session that is held reads nothing: what it keeps is at
+ *          most one read and one frame.  (3) a malformed frame ends this connection after a PROTOCOL reply, nothing else.
+ *
+ *      greeting ──HELLO──▶ serving ⇄ held (no room, too much unanswered, too much unsent)      any ──bad frame, gone──▶ closed */
+
+import { monotonicMs } from '../clock.ts'
+import { HearthError, isHearthError, toHearthError } from '../errors.ts'
+import {
+  CLIENT_NAME_BYTES_MAX,
+  READ_BYTES,
+  SESSION_FRAME_MS_MAX,
+  SESSION_HELLO_MS_MAX,
+  SESSION_INFLIGHT_COUNT_MAX,
+  SESSION_UNSENT_BYTES_MAX,
+  SESSION_UNSENT_BYTES_PAUSE,
+} from '../limits.ts'
+import { log } from '../log.ts'
+import { BodyReader } from '../protocol/body.ts'
+import type { Outlet } from '../protocol/frame_writer.ts'
+import { bodyBytesOf, HEADER_BYTES, opOf, readId, readWord } from '../protocol/header.ts'
+import { encodeValue } from '../protocol/payload.ts'
+import { OPS, PROTOCOL_VERSION, REPLIES } from '../protocol/spec.ts'
+import { ReplyWriter } from '../router/reply.ts'
+import type { Router } from '../router/router.ts'
+import type { Assembly } from './assembly.ts'
+import type { Peer } from './peer.ts'
+
+/** The connection under a session: a Unix socket, or a client in this very process. */
+export interface Wire extends Outlet {
+  unsentBytes(): number
+  pauseReads(): void
+  resumeReads(): void
+  /** Sends what is queued, then closes. */
+  close(): void
+}
+
+/** What all sessions share. */
+export interface SessionContext {
+  readonly router: Router
+  readonly assembly: Assembly
+  /** The longest body that an operation may have. */
+  bodyBytesMax(op: number): number
+  /** Ends a turn: replies are written out, and requests published to the workers. */
+  afterTurn(): void
+  /** What GREETING tells a client. */
+  greeting(peer: Peer): Record<string, unknown>
+}
+
+export class Session {
+  readonly id: string
+  readonly peer: Peer
+  name = ''
+  private readonly wire: Wire
+  private readonly context: SessionContext
+  private readonly replies: ReplyWriter
+  private state: 'greeting' | 'serving' | 'closed' = 'greeting'
+  /** Whole bytes not taken yet, while held. */
+  private held: Buffer | undefined
+  /** A frame that is not whole yet, filled up to `partialEnd`. Its budget is given back with it. */
+  private partial: Buffer | undefined
+  private partialEnd = 0
+  private budgetBytes = 0
+  /** Bytes of a refused body that are still to come. */
+  private skipBytes = 0
+  private begunMs = monotonicMs()
+
+  constructor(id: string, peer: Peer, wire: Wire, context: SessionContext) {
+    this.id = id
+    this.peer = peer
+    this.wire = wire
+    this.context = context
+    this.replies = new ReplyWriter({
+      send: bytes => this.send(bytes),
+      onceSent: callback => wire.onceSent(callback),
+    })
+  }
+
+  get inflight(): number {
+    return this.replies.inflight
+  }
+
+  /** Takes what one read brought: valid only during the call. */
+  receive(bytes: Buffer, end: number): void {
+    if (this.held === undefined) this.consume(bytes, 0, end)
+    else this.hold(bytes, 0, end)
+    this.context.afterTurn()
+  }
+
+  /** Closes a connection that says nothing, or does not finish what it began. Called every second or so. */
+  checkDeadline(nowMs: number): void {
+    if (this.state === 'greeting' && nowMs - this.begunMs > SESSION_HELLO_MS_MAX) {
+      this.refuse(0, new HearthError('TIMEOUT', `no HELLO came within ${SESSION_HELLO_MS_MAX} ms`))
+    } else if (
+      this.partial !== undefined &&
+      this.held === undefined &&
+      nowMs - this.begunMs > SESSION_FRAME_MS_MAX
+    ) {
+      this.refuse(
+        0,
+        new HearthError('TIMEOUT', `a frame was not finished within ${SESSION_FRAME_MS_MAX} ms`),
+      )
+    }
+  }
+
+  /** The peer is gone, or is to go: nothing more is read or written. */
+  end(): void {
+    if (this.state === 'closed') return
+    this.state = 'closed'
+    this.replies.end()
+    this.held = undefined
+    this.dropPartial()
+  }
+
+  private consume(bytes: Buffer, start: number, end: number): void {
+    let at = start
+    while (at < end && this.state !== 'closed') {
+      if (this.skipBytes > 0) {
+        const skipped = Math.min(this.skipBytes, end - at)
+        this.skipBytes -= skipped
+        at += skipped
+        continue
+      }
+      if (this.partial !== undefined) {
+        at = this.fillPartial(bytes, at, end)
+        if (this.held !== undefined) return this.hold(bytes, at, end)
+        continue
+      }
+      const left = end - at
+      if (left < HEADER_BYTES) return this.beginPartial(HEADER_BYTES, bytes, at, end)
+      const word = readWord(bytes, at)
+      const bodyBytes = bodyBytesOf(word)
+      if (bodyBytes > this.context.bodyBytesMax(opOf(word))) {
+        at += HEADER_BYTES
+        this.refuseBody(opOf(word), readId(bytes, at - HEADER_BYTES), bodyBytes)
+        continue
+      }
+      if (left < HEADER_BYTES + bodyBytes) {
+        if (this.beginFrame(HEADER_BYTES + bodyBytes, bytes, at, end)) return
+        return this.hold(bytes, at, end)
+      }
+      if (!this.handle(bytes, at, word)) return this.hold(bytes, at, end)
+      at += HEADER_BYTES + bodyBytes
+    }
+  }
+
+  /** Gives one whole frame on; false when it has to wait. */
+  private handle(bytes: Buffer, at: number, word: number): boolean {
+    const op = opOf(word)
+    const id = readId(bytes, at)
+    const start = at + HEADER_BYTES
+    const end = start + bodyBytesOf(word)
+    if (this.mustWait()) return false
+    try {
+      if (this.state === 'greeting') {
+        this.greet(op, id, bytes, start, end)
+        return true
+      }
+      if (this.context.router.route(this.replies, op, id, bytes, start, end)) return true
+      this.context.router.onceRoom(op, this.resume)
+      return false
+    } catch (error) {
+      if (!isHearthError(error))
+        log('error', 'a request met a bug', {
+          session: this.id,
+          error: String((error as Error).stack),
+        })
+      this.refuse(id, toHearthError(error))
+      return true
+    }
+  }
+
+  /** Whether too much is unanswered or unsent; then something has been asked to call resume(). */
+  private mustWait(): boolean {
+    if (this.wire.unsentBytes() > SESSION_UNSENT_BYTES_PAUSE) {
+      this.wire.onceSent(this.resume)
+      return true
+    }
+    // send() resumes once enough has been answered.
+    return this.replies.inflight >= SESSION_INFLIGHT_COUNT_MAX
+  }
+
+  private greet(op: number, id: number, bytes: Buffer, start: number, end: number): void {
+    if (op !== OPS.HELLO.code) throw new HearthError('PROTOCOL', 'the first frame must be HELLO')
+    const body = new BodyReader().reset(bytes, start, end)
+    const version = body.uint()
+    if (version !== PROTOCOL_VERSION) {
+      throw new HearthError(
+        'PROTOCOL',
+        `this engine speaks protocol version ${PROTOCOL_VERSION}, not ${version}`,
+      )
+    }
+    this.name = body.text().slice(0, CLIENT_NAME_BYTES_MAX)
+    body.done()
+    this.state = 'serving'
+    const greeting = encodeValue({ session: this.id, ...this.context.greeting(this.peer) })
+    this.replies.frame(REPLIES.GREETING.code, id, greeting, 0, greeting.length)
+  }
+
+  /** Answers a frame that breaks the protocol, and closes. */
+  private refuse(id: number, error: HearthError): void {
+    this.replies.error(id, error)
+    this.replies.flush()
+    this.end()
+    this.wire.close()
+  }
+
+  /** A body over its limit: a value gets its coded error and is read past, anything else is not a frame of ours. */
+  private refuseBody(op: number, id: number, bodyBytes: number): void {
+    if (this.state !== 'serving' || (op !== OPS.SET.code && op !== OPS.QUERY.code)) {
+      this.refuse(
+        id,
+        new HearthError(
+          'PROTOCOL',
+          `a frame of ${bodyBytes} bytes is too long for operation 0x${op.toString(16)}`,
+        ),
+      )
+      return
+    }
+    this.skipBytes = bodyBytes
+    const max = this.context.bodyBytesMax(op)
+    this.replies.error(
+      id,
+      new HearthError('VALUE_TOO_LARGE', `the request has ${bodyBytes} bytes; ${max} are allowed`),
+    )
+  }
+
+  private beginPartial(totalBytes: number, bytes: Buffer, start: number, end: number): void {
+    this.partial = Buffer.allocUnsafeSlow(totalBytes)
+    this.partialEnd = bytes.copy(this.partial, 0, start, end)
+    this.begunMs = monotonicMs()
+  }
+
+  /** Begins to put a frame together; false when the budget for long ones is used up, and then resume() is called later. */
+  private beginFrame(totalBytes: number, bytes: Buffer, start: number, end: number): boolean {
+    if (totalBytes > READ_BYTES) {
+      if (!this.context.assembly.take(totalBytes, this.resume)) return false
+      this.budgetBytes = totalBytes
+    }
+    this.beginPartial(totalBytes, bytes, start, end)
+    return true
+  }
+
+  /** Adds bytes to the frame that was begun and handles it when it is whole; returns the position behind them. Sets `held`
+   *  when the whole frame has to wait. */
+  private fillPartial(bytes: Buffer, start: number, end: number): number {
+    const partial = this.partial!
+    const taken = Math.min(partial.length - this.partialEnd, end - start)
+    bytes.copy(partial, this.partialEnd, start, start + taken)
+    this.partialEnd += taken
+    const at = start + taken
+    if (this.partialEnd < partial.length) return at
+    // Either a header, whose frame is now gone into as if it had come in one piece, or a whole frame.
+    const word = readWord(partial, 0)
+    if (partial.length === HEADER_BYTES) {
+      this.partial = undefined
+      const bodyBytes = bodyBytesOf(word)
+      if (bodyBytes > this.context.bodyBytesMax(opOf(word)))
+        this.refuseBody(opOf(word), readId(partial, 0), bodyBytes)
+      else if (bodyBytes > 0) {
+        if (!this.beginFrame(HEADER_BYTES + bodyBytes, partial, 0, HEADER_BYTES))
+          this.held = partial
+      } else if (!this.handle(partial, 0, word)) this.held = partial
+      return at
+    }
+    this.partial = undefined
+    if (this.handle(partial, 0, word)) this.giveBudgetBack()
+    else this.held = partial
+    return at
+  }
+
+  /** Keeps what is left until resume(), and reads no more. */
+  private hold(bytes: Buffer, start: number, end: number): void {
+    const rest = bytes.subarray(start, end)
+    this.held = this.held === undefined ? Buffer.from(rest) : Buffer.concat([this.held, rest])
+    this.giveBudgetBack()
+    this.wire.pauseReads()
+  }
+
+  private readonly resume = (): void => {
+    const held = this.held
+    if (held === undefined || this.state === 'closed') return
+    this.held = undefined
+    this.consume(held, 0, held.length)
+    this.context.afterTurn()
+    if (this.held === undefined) this.wire.resumeReads()
+  }
+
+  private send(bytes: Buffer): boolean {
+    const isTaken = this.wire.send(bytes)
+    if (this.wire.unsentBytes() > SESSION_UNSENT_BYTES_MAX) {
+      log('warn', 'connection closed: it does not read its replies', {
+        session: this.id,
+        name: this.name,
+      })
+      this.end()
+      this.wire.close()
+    } else if (this.held !== undefined && this.replies.inflight < SESSION_INFLIGHT_COUNT_MAX / 2) {
+      setImmediate(this.resume)
+    }
+    return isTaken
+  }
+
+  private dropPartial(): void {
+    this.partial = undefined
+    this.giveBudgetBack()
+  }
+
+  private giveBudgetBack(): void {
+    if (this.budgetBytes === 0) return
+    this.context.assembly.giveBack(this.budgetBytes)
+    this.budgetBytes = 0
+  }
+}

@@ -1,0 +1,26 @@
+/** load: the types of load.cjs and of the addon behind it.
+ *  Owns: nothing.   Thread: any.   Holds: mirrors src/addon_*.c; index.ts is what others use. */
+import type { Credentials, LibpqInfo } from './index.ts'
+
+/** Functions that meet the system return a negative errno for an error. */
+export interface NativeAddon {
+  mapFile(path: string, bytes: number, mode: number, reserve: boolean): ArrayBuffer | number
+  mapFileReadOnly(path: string): ArrayBuffer | number
+  unmapFile(buffer: ArrayBuffer): void
+  peerCredentials(fd: number): Credentials | number
+  sendDatagram(address: string, text: string): number
+  trimMemory(): boolean
+  tuneAllocator(arenasMax: number, trimThresholdBytes: number, topPadBytes: number): boolean
+  libpqConfigure(paths: readonly string[]): boolean
+  libpqLoad(paths: readonly string[], nodeOpensslMajor: number): LibpqInfo | string
+  libpqPolicy(
+    libraryMajor: number,
+    nodeMajor: number,
+    mallocInterposed: boolean,
+    canDeepBind: boolean,
+  ): { deepBind: boolean; tls: boolean }
+  libraryOpensslMajor(path: string): number
+}
+
+export function loadNative(from?: string): NativeAddon
+export function bindingFolder(from?: string): string

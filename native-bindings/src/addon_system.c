@@ -1,0 +1,67 @@
+/** addon_system: unix_socket.c and allocator.c for JavaScript.
+ *  Owns: nothing.   Thread: the env's.   Holds: as addon.h says. */
+#include "addon.h"
+#include "allocator.h"
+#include "convert.h"
+#include "unix_socket.h"
+
+/* (descriptor) → {pid, uid, gid} or -errno */
+static napi_value js_peer_credentials(napi_env env, napi_callback_info info) {
+    size_t count = 1;
+    napi_value arguments[1];
+    napi_value result;
+    int32_t descriptor = -1;
+    peer_credentials_t peer;
+    NAPI_TRY(env, napi_get_cb_info(env, info, &count, arguments, NULL, NULL));
+    NAPI_TRY(env, napi_get_value_int32(env, arguments[0], &descriptor));
+    int error = peer_credentials_read(descriptor, &peer);
+    if (error != 0) return make_int(env, -error);
+    NAPI_TRY(env, napi_create_object(env, &result));
+    bool is_ok = set_property(env, result, "pid", make_int(env, peer.pid)) &&
+                 set_property(env, result, "uid", make_unsigned(env, peer.uid)) &&
+                 set_property(env, result, "gid", make_unsigned(env, peer.gid));
+    return is_ok ? result : NULL;
+}
+
+/* (address, text) → 0 or -errno */
+static napi_value js_send_datagram(napi_env env, napi_callback_info info) {
+    size_t count = 2;
+    napi_value arguments[2];
+    text_t address;
+    text_t text;
+    NAPI_TRY(env, napi_get_cb_info(env, info, &count, arguments, NULL, NULL));
+    if (!text_read(env, arguments[0], &address)) return NULL;
+    if (!text_read(env, arguments[1], &text)) {
+        text_free(&address);
+        return NULL;
+    }
+    int error = datagram_send(address.bytes, text.bytes, text.size);
+    text_free(&text);
+    text_free(&address);
+    return make_int(env, -error);
+}
+
+static napi_value js_trim_memory(napi_env env, napi_callback_info info) {
+    (void)info;
+    return make_bool(env, allocator_trim());
+}
+
+/* (arenasMax, trimThresholdBytes, topPadBytes), each -1 to leave it → whether all were taken */
+static napi_value js_tune_allocator(napi_env env, napi_callback_info info) {
+    size_t count = 3;
+    napi_value arguments[3];
+    int32_t values[3];
+    NAPI_TRY(env, napi_get_cb_info(env, info, &count, arguments, NULL, NULL));
+    for (size_t i = 0; i < 3; i++) NAPI_TRY(env, napi_get_value_int32(env, arguments[i], &values[i]));
+    return make_bool(env, allocator_tune(values[0], values[1], values[2]));
+}
+
+bool addon_system_register(napi_env env, napi_value exports) {
+    static const napi_property_descriptor functions[] = {
+        NATIVE_FUNCTION("peerCredentials", js_peer_credentials),
+        NATIVE_FUNCTION("sendDatagram", js_send_datagram),
+        NATIVE_FUNCTION("trimMemory", js_trim_memory),
+        NATIVE_FUNCTION("tuneAllocator", js_tune_allocator),
+    };
+    return add_functions(env, exports, functions, sizeof functions / sizeof *functions);
+}

@@ -1,0 +1,21 @@
+/** unix_socket: two things about Unix sockets that Node has no call for. Plain C.
+ *  Owns:   nothing.
+ *  Thread: any.
+ *  Holds:  no call blocks, and none leaves a descriptor open. */
+#ifndef HEARTH_UNIX_SOCKET_H
+#define HEARTH_UNIX_SOCKET_H
+
+#include <stddef.h>
+
+typedef struct peer_credentials {
+    int pid;
+    unsigned int uid;
+    unsigned int gid;
+} peer_credentials_t;
+
+/** Who was at the other end when the connection was made. Returns 0 or an errno. */
+int peer_credentials_read(int descriptor, peer_credentials_t *peer);
+/** Sends one datagram to a Unix socket, a path or '@' and an abstract name. Returns 0 or an errno. */
+int datagram_send(const char *address, const char *bytes, size_t size);
+
+#endif

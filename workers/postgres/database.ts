@@ -1,0 +1,99 @@
+/** Database: the narrow interface of one Postgres database in the worker, and what configures it.
+ *  Owns:   types and the worker's bounds.   Not here: how it is done (pool.ts).
+ *  Thread: postgres worker.
+ *  Holds:  an implementation answers every request once: with a Result, or with a HearthError. */
+
+export interface Database {
+  /** Runs one statement on its own (autocommit). Rejects with a HearthError, always. */
+  query(request: QueryRequest): Promise<Result>
+  stats(): DatabaseStats
+  /** Refuses new requests, lets running ones finish for a while, cancels the rest, closes every connection. */
+  close(): Promise<void>
+}
+
+export interface QueryRequest {
+  readonly sql: string
+  readonly params: readonly unknown[]
+  /** From now, the wait for a connection included. 0: the pool's statement timeout. */
+  readonly timeoutMs: number
+  readonly correlationId: string
+}
+
+export interface Result {
+  /** One plain object a row. Two columns of one name: the later one stands, as in `pg`. */
+  readonly rows: Record<string, unknown>[]
+  /** Rows returned or changed; null for a command that counts none (CREATE TABLE). */
+  readonly rowCount: number | null
+  readonly fields: readonly Field[]
+  /** The first word of Postgres' command tag: SELECT, INSERT, CREATE … */
+  readonly command: string
+}
+
+export interface Field {
+  readonly name: string
+  /** Oid of the type, as in pg_type. */
+  readonly dataTypeId: number
+}
+
+export interface PoolOptions {
+  /** Connections that the pool may keep. */
+  readonly size: number
+  /** Connections beyond `size` while requests wait; closed soon after. */
+  readonly overflow: number
+  /** Connections that are kept open even when nothing is asked. */
+  readonly min: number
+  readonly acquireTimeoutMs: number
+  readonly idleTimeoutMs: number
+  /** A connection's age at which it is replaced, with up to a quarter less at random. */
+  readonly recycleMs: number
+  /** Try a connection that was idle for long before a statement is risked on it. */
+  readonly prePing: boolean
+  /** The longest any statement may run; set at the server too. */
+  readonly statementTimeoutMs: number
+}
+
+export const POOL_DEFAULTS: PoolOptions = {
+  size: 10,
+  overflow: 5,
+  min: 2,
+  acquireTimeoutMs: 30_000,
+  idleTimeoutMs: 300_000,
+  recycleMs: 3_600_000,
+  prePing: true,
+  statementTimeoutMs: 30_000,
+}
+
+export interface DatabaseStats {
+  size: number
+  overflow: number
+  /** Connections by state. */
+  connecting: number
+  idle: number
+  busy: number
+  mending: number
+  /** Requests without a connection yet, now and at most. */
+  waiting: number
+  waitingMost: number
+  acquireP50Ms: number
+  acquireP99Ms: number
+  queries: number
+  errors: number
+  timeouts: number
+  connects: number
+  connectFailures: number
+  closed: Record<CloseReason, number>
+  prepared: { hits: number; misses: number; evictions: number; mended: number }
+  /** Why no connection can be made at present. */
+  down: string | undefined
+}
+
+export type CloseReason = 'idle' | 'recycled' | 'overflow' | 'lost' | 'stuck' | 'ended'
+
+/** Encoded bytes of one result; a frame's length has 24 bits, and a client that needs more is to stream. */
+export const RESULT_BYTES_MAX = 0xff_ffff
+/** Requests that may wait for a connection of one pool. */
+export const WAITING_COUNT_MAX = 10_000
+/** Prepared statements on one connection. */
+export const PREPARED_COUNT_MAX = 200
+/** libpq counts parameters in 16 bits. */
+export const PARAM_COUNT_MAX = 65_535

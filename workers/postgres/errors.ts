@@ -1,0 +1,103 @@
+/** Errors of Postgres as HearthErrors: which code, which words, and what is known about the outcome.
+ *  Owns:   nothing.   Thread: postgres worker.
+ *  Holds:  (1) a statement that may have run is never said to have failed: its outcome is called unknown.
+ *          (2) no password: libpq's messages carry none, and the URL is never quoted. */
+
+import { type ErrorDetails, HearthError } from '../../engine/errors.ts'
+
+/** libpq's diagnostic fields, by the names of npm libpq. */
+export type ErrorFields = Record<string, string | undefined>
+
+/** The server's answer to a statement that ran and failed: nothing of it stands. */
+export function databaseError(
+  fields: ErrorFields,
+  text: string,
+  correlationId: string,
+): HearthError {
+  const sqlState = fields['sqlState']
+  const details: ErrorDetails = {
+    sqlState,
+    detail: fields['messageDetail'],
+    hint: fields['messageHint'],
+    position: fields['statementPosition'] ? Number(fields['statementPosition']) : undefined,
+    correlationId,
+  }
+  const message = fields['messagePrimary'] ?? text.trim()
+  return new HearthError(sqlState === '25006' ? 'READ_ONLY' : 'DATABASE', message, details)
+}
+
+/** The connection ended while the statement was out. */
+export function lostError(
+  isRead: boolean,
+  why: string,
+  sqlState: string | undefined,
+  correlationId: string,
+) {
+  const outcome = isRead
+    ? 'the statement only reads, so it may be asked again'
+    : 'outcome unknown: look whether it took effect before repeating it'
+  return new HearthError(
+    'UNAVAILABLE',
+    `the connection to Postgres was lost while the statement ran (${oneLine(why)}); ${outcome}`,
+    { sqlState, correlationId },
+  )
+}
+
+/** Nothing reached the server, or nothing that it could have run. */
+export function unreachableError(why: string, correlationId?: string): HearthError {
+  return new HearthError(
+    'UNAVAILABLE',
+    `Postgres cannot be reached (${oneLine(why)}); the statement was not run`,
+    { correlationId },
+  )
+}
+
+/** Cancelled at the server by our deadline or its statement_timeout: rolled back. */
+export function cancelledError(timeoutMs: number, correlationId: string): HearthError {
+  return new HearthError(
+    'TIMEOUT',
+    `the statement was cancelled at the server after ${Math.round(timeoutMs)} ms; nothing of it stands`,
+    { sqlState: '57014', correlationId },
+  )
+}
+
+/** The deadline passed and the server has not answered the cancellation either. */
+export function silentError(
+  timeoutMs: number,
+  isRead: boolean,
+  correlationId: string,
+): HearthError {
+  const outcome = isRead ? '' : '; outcome unknown: look whether it took effect before repeating it'
+  return new HearthError(
+    'TIMEOUT',
+    `no answer from Postgres within ${Math.round(timeoutMs)} ms, nor to the cancellation${outcome}`,
+    { correlationId },
+  )
+}
+
+/** A failed login will fail again; anything else in the connect phase passes sooner or later. libpq gives no SQLSTATE
+ *  for it, only words, and the words of the transient ones (57P03, 53300, 57P01) are few. */
+export function isLoginFailure(message: string): boolean {
+  if (TRANSIENT.test(message)) return false
+  return LASTING.test(message)
+}
+
+/** FATAL: the server itself refused. The others are libpq's on a url or a file that it cannot use. */
+const LASTING =
+  /\bFATAL:|password supplied|SCRAM|SSL|certificate|\bURI\b|invalid (connection option|integer value|port|\w+ value)|missing "="/i
+
+const TRANSIENT =
+  /starting up|shutting down|in recovery|recovery mode|too many (connections|clients)|connection slots|terminating connection|could not fork|not yet accepting/i
+
+/** The refusal of a login, which is passed on to every request until it is tried again. */
+export function loginError(message: string, correlationId: string): HearthError {
+  return new HearthError(
+    'UNAVAILABLE',
+    `Postgres refused the connection (${oneLine(message)}); check the url of this database`,
+    { correlationId },
+  )
+}
+
+export function oneLine(text: string): string {
+  return text.trim().replace(/\s*\n\s*/g, ' · ')
+}

@@ -1,0 +1,71 @@
+/** Lists: a pool's connections by state. The list that holds a connection is its state.
+ *  Owns:   the lists.   Not here: why something moves (pool.ts).
+ *  Thread: postgres worker.
+ *  Holds:  a connection is in one list or, closed, in none; only the moves drawn here happen.
+ *
+ *               opened            taken             ping, reset, or a cancel to be waited out
+ *      (dial) ─────────▶ idle ──────────▶ busy ──────────────▶ mending
+ *                         ▲ │◀──────────────┘ answered           │
+ *                         │ └──────────▶ mending (pre-ping)      │
+ *                         └──────────────────────────────────────┘      any ──▶ closed */
+
+import { assert } from '../../engine/assert.ts'
+import type { Connection } from './connection.ts'
+import type { CloseReason } from './database.ts'
+import type { Job } from './queue.ts'
+
+export type State = 'idle' | 'busy' | 'mending'
+
+/** A connection with what the pool knows of it. */
+export interface Member {
+  readonly connection: Connection
+  /** When it is old enough to be replaced. */
+  readonly expiresAtMs: number
+  idleSinceMs: number
+  /** While busy: the request it works for; undefined once that was answered without it. */
+  job: Job | undefined
+  /** While busy: when its statement was cancelled, 0 if it was not. While mending: since when. */
+  sinceMs: number
+  /** Why it is being closed, when that was our decision. */
+  closeReason: CloseReason
+}
+
+const MOVES: Record<State, readonly State[]> = {
+  idle: ['busy', 'mending'],
+  busy: ['idle', 'mending'],
+  mending: ['idle'],
+}
+
+export class Lists {
+  /** The one used last is last, and taken first: few connections stay warm, the others time out. */
+  readonly idle: Member[] = []
+  readonly busy: Member[] = []
+  readonly mending: Member[] = []
+
+  get count(): number {
+    return this.idle.length + this.busy.length + this.mending.length
+  }
+
+  add(member: Member): void {
+    this.idle.push(member)
+  }
+
+  move(member: Member, from: State, to: State): void {
+    assert(MOVES[from].includes(to), `no connection goes from ${from} to ${to}`)
+    this.remove(member, from)
+    this[to].push(member)
+  }
+
+  remove(member: Member, from: State): void {
+    const list = this[from]
+    const index = list.lastIndexOf(member)
+    assert(index >= 0, `the connection was not ${from}`)
+    list.splice(index, 1)
+  }
+
+  stateOf(member: Member): State | undefined {
+    if (this.idle.includes(member)) return 'idle'
+    if (this.busy.includes(member)) return 'busy'
+    return this.mending.includes(member) ? 'mending' : undefined
+  }
+}

@@ -1,0 +1,54 @@
+/** Prepared: which statements one connection has prepared, least recently used first.
+ *  Owns:   the names; the server keeps the plans.   Thread: postgres worker.
+ *  Holds:  at most PREPARED_COUNT_MAX, so that the server's memory stays bounded too. */
+
+import { PREPARED_COUNT_MAX } from './database.ts'
+import type { Shape } from './results.ts'
+import type { Statement } from './statement.ts'
+
+export interface Prepared {
+  readonly name: string
+  /** Known after its first result. */
+  shape: Shape | undefined
+}
+
+export class PreparedStatements {
+  // A Map keeps the order of insertion; a use moves its entry to the end.
+  private readonly entries = new Map<string, Prepared>()
+
+  /** The entry of a statement that is prepared, now the most recently used. */
+  use(statement: Statement): Prepared | undefined {
+    const entry = this.entries.get(statement.sql)
+    if (entry === undefined) return undefined
+    this.entries.delete(statement.sql)
+    this.entries.set(statement.sql, entry)
+    return entry
+  }
+
+  add(statement: Statement): Prepared {
+    const entry: Prepared = { name: statement.name, shape: undefined }
+    this.entries.set(statement.sql, entry)
+    return entry
+  }
+
+  forget(statement: Statement): void {
+    this.entries.delete(statement.sql)
+  }
+
+  /** When another would be one too many: removes the least recently used and answers its name. */
+  evict(): string | undefined {
+    if (this.entries.size < PREPARED_COUNT_MAX) return undefined
+    for (const [sql, { name }] of this.entries) {
+      this.entries.delete(sql)
+      return name
+    }
+  }
+
+  clear(): void {
+    this.entries.clear()
+  }
+
+  get count(): number {
+    return this.entries.size
+  }
+}

@@ -1,0 +1,207 @@
+/** Upkeep: removes expired rows, gives free pages back to the disk, keeps the WAL short. A few milliseconds a turn.
+ *  Owns:   the walk over the ids, the times of checkpoints.   Not here: evicting for room (room.ts).
+ *  Thread: the sqlite worker, never inside a group's transaction.
+ *  Holds:  (1) nothing here fails a request: an error is noted in the store's health.  (2) with nothing expired, nothing
+ *          free and an empty WAL it asks for no turn before the next expiry.
+ *
+ *  Checkpoints: PASSIVE once three quarters of the WAL's share are full (no reader waits, and since this thread is the only writer the
+ *  next write starts the WAL over); TRUNCATE when all is quiet, after a very large value, and on closing. */
+
+import { monotonicMs, wallMs } from '../../engine/clock.ts'
+import { FRAME_BYTES, type Room } from './room.ts'
+import type { SqliteStore } from './store.ts'
+
+/** Rows of one window of the walk; fewer while the expired ones among them are large. */
+const WINDOW_ROWS_MAX = 256
+const WINDOW_BYTES_MAX = 2 * 1024 * 1024
+/** One walk after another, when something expires all the time. */
+const WALK_PAUSE_MS = 2_000
+/** Pages given back at a time, and how many free ones are left alone: they are used again. */
+const VACUUM_PAGES = 32
+const FREE_PAGES_KEPT = 64
+/** On a busy worker: one turn of the walk every so many groups. */
+const GROUPS_PER_TURN = 16
+/** Quiet for this long: the WAL is emptied. It costs two fsyncs, so not after every write. */
+const QUIET_MS = 1_000
+const SOON_MS = 2
+const WALK_MS = 25
+const REST_MS_MAX = 60_000
+
+export class Upkeep {
+  expirations = 0
+  /** Rows that the last whole walk met. */
+  entries: number | undefined
+
+  private readonly store: SqliteStore
+  private readonly room: Room
+  private epoch = -1
+  /** Nothing expires before this, and the same as found by the walk so far. */
+  private soonestMs = 0
+  private walkSoonestMs = Infinity
+  private walkRows = 0
+  private walking = false
+  private nextWalkMs = 0
+  private vacuuming = false
+  private readonly window = { hand: 0, rows: WINDOW_ROWS_MAX, now: 0 }
+  private groups = 0
+  private lastWriteMs = monotonicMs()
+  private walEmpty = false
+
+  constructor(store: SqliteStore, room: Room) {
+    this.store = store
+    this.room = room
+  }
+
+  /** A row was written: the walk must be back by then. */
+  wrote(expiresAtMs: number): void {
+    if (expiresAtMs < this.soonestMs) this.soonestMs = expiresAtMs
+    if (expiresAtMs < this.walkSoonestMs) this.walkSoonestMs = expiresAtMs
+  }
+
+  /** After each group of writes. `isLarge`: it held a value that the WAL has no room for. */
+  afterGroup(isLarge: boolean): void {
+    this.walEmpty = false
+    this.lastWriteMs = monotonicMs()
+    this.guarded('checkpoint', () => this.checkpoint(isLarge))
+    if (++this.groups % GROUPS_PER_TURN === 0) this.guarded('write', () => this.step())
+  }
+
+  /** A turn when nothing else is to be done. Returns how soon it wants the next, in milliseconds. */
+  idle(): number {
+    if (this.guarded('write', () => this.step())) return this.vacuuming ? SOON_MS : WALK_MS
+    const quietMs = monotonicMs() - this.lastWriteMs
+    if (!this.walEmpty) {
+      if (quietMs < QUIET_MS) return Math.ceil(QUIET_MS - quietMs)
+      this.guarded('checkpoint', () => this.truncate())
+      if (!this.walEmpty) return QUIET_MS
+    }
+    const untilMs = Math.max(this.soonestMs - wallMs(), this.nextWalkMs - monotonicMs())
+    return Math.min(Math.max(Math.ceil(untilMs), SOON_MS), REST_MS_MAX)
+  }
+
+  /** Empties the WAL as far as it goes; on closing, and after a value that it had no room for. */
+  truncate(): void {
+    const statements = this.store.statements
+    if (statements === undefined) return
+    const [busy] = statements.truncate.get()!
+    this.walEmpty = busy === 0
+    if (this.walEmpty) {
+      this.room.walStuck = false
+      this.room.walBytesUsed = 0
+    }
+    this.store.succeeded('checkpoint')
+  }
+
+  walBytes(): number {
+    const [, log] = this.store.statements?.walPages.get() ?? [0, 0]
+    return Math.max(0, log) * FRAME_BYTES
+  }
+
+  /** One step of whatever is due; false when nothing is. */
+  private step(): boolean {
+    if (this.store.statements === undefined) return false
+    if (this.epoch !== this.store.epoch) this.startOver()
+    if (this.shrink()) return true
+    const due = this.soonestMs <= wallMs() && monotonicMs() >= this.nextWalkMs
+    if (!this.walking && !due) return false
+    this.walk()
+    return true
+  }
+
+  private startOver(): void {
+    this.epoch = this.store.epoch
+    this.soonestMs = 0
+    this.nextWalkMs = 0
+    this.walking = false
+    this.vacuuming = false
+    this.room.reset()
+  }
+
+  /** Gives pages back: from an eighth of the file being free down to the few that are kept; at once when it is too large. */
+  private shrink(): boolean {
+    const { room } = this
+    const oversizePages = room.oversizePages()
+    let freePages = room.freePages()
+    if (oversizePages > 0) {
+      if (freePages < VACUUM_PAGES) {
+        room.evictRun()
+        freePages = room.freePages()
+      }
+    } else {
+      if (freePages <= FREE_PAGES_KEPT) this.vacuuming = false
+      else if (freePages * 8 > room.pageCount()) this.vacuuming = true
+      if (!this.vacuuming) return false
+    }
+    if (freePages === 0) return oversizePages > 0
+    this.store.incrementalVacuum(Math.min(VACUUM_PAGES, freePages))
+    room.reset()
+    this.walEmpty = false
+    this.checkpoint(false)
+    return true
+  }
+
+  /** Looks at the next window of ids and deletes the expired rows in it. */
+  private walk(): void {
+    const { window } = this
+    const statements = this.store.statements!
+    if (!this.walking) {
+      this.walking = true
+      this.walkRows = 0
+      this.walkSoonestMs = Infinity
+      window.hand = 0
+    }
+    window.now = wallMs()
+    let seen = statements.window.get(window)!
+    while (seen[3] > WINDOW_BYTES_MAX && window.rows > 1) {
+      window.rows = Math.ceil(window.rows / 4)
+      seen = statements.window.get(window)!
+    }
+    const [end, rows, expired, , soonestMs] = seen
+    if (end === null) return this.endWalk()
+    if (expired > 0) {
+      this.expirations += statements.expire.run(window.hand, end, window.now).changes
+      this.room.reset()
+      this.walEmpty = false
+      this.checkpoint(false)
+    }
+    window.hand = end
+    this.walkRows += rows - expired
+    if (soonestMs !== null && soonestMs < this.walkSoonestMs) this.walkSoonestMs = soonestMs
+    const isLast = rows < window.rows
+    window.rows = Math.min(WINDOW_ROWS_MAX, window.rows * 2)
+    if (isLast) this.endWalk()
+  }
+
+  private endWalk(): void {
+    this.walking = false
+    this.entries = this.walkRows
+    this.soonestMs = this.walkSoonestMs
+    this.nextWalkMs = monotonicMs() + WALK_PAUSE_MS
+  }
+
+  private checkpoint(isLarge: boolean): void {
+    const statements = this.store.statements
+    if (statements === undefined) return
+    if (isLarge) return this.truncate()
+    const [, log, done] = statements.walPages.get()!
+    const bytes = log * FRAME_BYTES
+    this.room.walBytesUsed = done === log ? 0 : bytes
+    this.room.walStuck = false
+    if (bytes < this.room.walBytesDue || done === log) return
+    const [, after, copied] = statements.checkpoint.get()!
+    if (copied === after) this.room.walBytesUsed = 0
+    else this.room.walStuck = bytes > this.store.options.maxBytes
+    this.store.succeeded('checkpoint')
+  }
+
+  /** Runs a piece of housekeeping; an error is noted, and counts as nothing done. */
+  private guarded(area: 'write' | 'checkpoint', work: () => unknown): boolean {
+    try {
+      return work() === true
+    } catch (error) {
+      this.room.reset()
+      this.store.failed(area, error)
+      return false
+    }
+  }
+}
