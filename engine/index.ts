@@ -2,7 +2,7 @@
  *  Owns:   nothing.   Thread: main.
  *  Holds:  the same engine as `hearth serve`: it listens on its socket too, so other processes can use it. */
 
-import { Hearth } from './client/index.ts'
+import { Hearth, HearthError } from './client/index.ts'
 import type { ConfigOverrides } from './config/config.ts'
 import { loadConfig } from './config/load.ts'
 import { Engine } from './main.ts'
@@ -27,9 +27,21 @@ export async function createEngine(
   const { configFile, ...overrides } = options
   const { config } = loadConfig({ file: configFile, overrides })
   const engine = await Engine.start(config)
+  const clients = new Set<Hearth>()
+  let isClosed = false
   return {
     socketPath: engine.socketPath,
-    client: () => new Hearth(localStream(engine.context), { name: 'embedded', failOpen: true }),
-    close: () => engine.close(),
+    client: () => {
+      if (isClosed) throw new HearthError('CLOSED', 'this engine has been closed')
+      const client = new Hearth(localStream(engine.context), { name: 'embedded', failOpen: true })
+      clients.add(client)
+      client.on('state', state => state === 'closed' && clients.delete(client))
+      return client
+    },
+    close: async () => {
+      isClosed = true
+      await engine.close()
+      for (const client of clients) await client.close()
+    },
   }
 }

@@ -6,7 +6,7 @@
 import { assert } from './assert.ts'
 
 /** Data bytes of one ring. Two rings a worker, so this is paid twice; larger bought no throughput (bench/micro/ring.bench.ts). */
-export const RING_BYTES = 256 * 1024
+export const RING_BYTES = 128 * 1024
 /** The most payload of one record; a longer message goes as several. */
 export const RECORD_BYTES_MAX = RING_BYTES / 8
 /** Requests a worker may hold unanswered before sessions stop reading. */
@@ -24,6 +24,8 @@ export const SESSION_UNSENT_BYTES_MAX = 32 * 1024 * 1024
 /** A connection says HELLO within this time, and finishes a frame it has begun. */
 export const SESSION_HELLO_MS_MAX = 5_000
 export const SESSION_FRAME_MS_MAX = 10_000
+/** A connection that is being closed may take the last replies within this time. */
+export const SESSION_CLOSE_MS_MAX = 1_000
 export const SESSION_COUNT_MAX = 4_096
 /** What one read from a socket may bring: the buffer is shared by all sessions. */
 export const READ_BYTES = 64 * 1024

@@ -4,14 +4,14 @@
  *  Holds:  (1) nobody is let in before the workers are ready.  (2) close() answers what is in flight, then lets SQLite write its
  *          last checkpoint.  (3) an engine that failed to start leaves no thread, file or socket behind. */
 
-import { randomInt } from 'node:crypto'
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { Memory } from './cache/memory.ts'
 import type { TtlPolicies } from './cache/policies.ts'
 import { createSegment, SEGMENT_LAYOUT, type Segment, STATE, setState } from './cache/segment.ts'
 import { type SegmentMemory, segmentMemory } from './cache/segment_file.ts'
-import { wallMs } from './clock.ts'
+import { monotonicMs, wallMs } from './clock.ts'
+import { Collector } from './collector.ts'
 import type { Config } from './config/config.ts'
 import { correlationId } from './correlation.ts'
 import { ASSEMBLY_BYTES_MAX, DRAIN_MS_MAX, IDLE_MS } from './limits.ts'
@@ -43,6 +43,7 @@ export class Engine {
   readonly context: SessionContext
   readonly overview: EngineOverview
   private readonly native: Native | undefined
+  private readonly collector = new Collector()
   private readonly segmentMemory: SegmentMemory
   private readonly segment: Segment
   private readonly memory: Memory
@@ -82,7 +83,8 @@ export class Engine {
     )
     this.segment = createSegment(this.segmentMemory.memory, {
       pid: process.pid,
-      hashSeed: randomInt(2 ** 31),
+      // Unlike from boot to boot, so that no set of keys is slow for ever.
+      hashSeed: Math.floor(Math.random() * 2 ** 31),
     })
     this.memory = new Memory(this.segment, {
       valueBytesMax: config.memory.maxValueBytes,
@@ -104,6 +106,7 @@ export class Engine {
     this.context = {
       router: new Router(this.cache, () => this.pool.leaseOf('postgres'), this.overview),
       assembly: new Assembly(ASSEMBLY_BYTES_MAX),
+      locals: new Set(),
       bodyBytesMax: op => bodyBytesMax(config, op),
       afterTurn: this.afterTurn,
       greeting: () => this.greeting(),
@@ -128,20 +131,26 @@ export class Engine {
 
   /** Finishes what is in flight within DRAIN_MS_MAX, then closes every part in reverse order. Safe to call twice. */
   async close(): Promise<void> {
-    this.listener.stopAccepting()
+    this.listener.stopReading()
     await this.drained(DRAIN_MS_MAX)
     setState(this.segment, STATE.closed)
-    this.listener.close()
-    await this.pool.stop(DRAIN_MS_MAX / 2)
+    await Promise.all([this.listener.close(), this.pool.stop(DRAIN_MS_MAX / 2)])
     clearInterval(this.sweeper)
     clearTimeout(this.idleTimer)
     this.segmentMemory.release()
   }
 
   private async drained(timeoutMs: number): Promise<void> {
-    for (let waitedMs = 0; this.listener.inflight() > 0 && waitedMs < timeoutMs; waitedMs += 10) {
+    const deadlineMs = monotonicMs() + timeoutMs
+    while (this.inflight() > 0 && monotonicMs() < deadlineMs) {
       await new Promise(resolve => setTimeout(resolve, 10))
     }
+  }
+
+  private inflight(): number {
+    let count = this.listener.inflight()
+    for (const session of this.context.locals) count += session.inflight
+    return count
   }
 
   private greeting(): Record<string, unknown> {
@@ -173,6 +182,7 @@ export class Engine {
 
   private noteActivity(): void {
     this.isActive = true
+    this.collector.turn()
     if (this.idleTimer === undefined) this.idleTimer = setTimeout(this.idle, IDLE_MS).unref()
   }
 
@@ -181,13 +191,11 @@ export class Engine {
     this.idleTimer = undefined
     if (this.isActive) {
       this.isActive = false
+      this.native?.trimMemory()
       this.idleTimer = setTimeout(this.idle, IDLE_MS).unref()
       return
     }
-    const gc = (globalThis as { gc?: (options: unknown) => void }).gc
-    if (gc === undefined) return
-    gc({ type: 'major', execution: 'sync', flavor: 'last-resort' })
-    this.native?.trimMemory()
+    if (this.collector.idle()) this.native?.trimMemory()
   }
 }
 

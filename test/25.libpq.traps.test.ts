@@ -4,15 +4,7 @@
 import assert from 'node:assert/strict'
 import { execFile, execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import {
-  chownSync,
-  existsSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs'
+import { chownSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -27,6 +19,7 @@ import {
   end,
   openPgNative,
   openPq,
+  type PgNative,
   PQ,
   type Pq,
   query,
@@ -202,17 +195,24 @@ test('a method on a thing that is no PQ throws', () => {
 
 // ── a server that goes away ─────────────────────────────────────────────────────────────────────────────────────────
 
-test('a terminated backend: the waiting query gets the error, the next one is refused, the loop goes on', async () => {
+/** pg-native says that its connection is lost with 'error' and may leave the running query without an answer. */
+function whenLost(client: PgNative, running: Promise<unknown>): Promise<Error> {
+  return new Promise(resolve => {
+    client.on('error', resolve)
+    running.catch(resolve)
+  })
+}
+
+test('a terminated backend: the client hears of it, the next query is refused, the loop goes on', async () => {
   const own = await postgres.createDatabase('doomed')
   const client = await openPgNative(own)
-  client.on('error', () => {})
-  const running = query(client, 'select pg_sleep(8)')
+  const lost = whenLost(client, query(client, 'select pg_sleep(8)'))
   await sleep(50)
   await postgres.terminateBackends('doomed')
-  await assert.rejects(running, /terminating connection/)
+  assert.match((await lost).message, /terminating connection|closed the connection/)
   await sleep(50) // the reader meets the end of the stream
   assert.equal(client.pq.socket(), -1)
-  await assert.rejects(query(client, 'select 1'), /connection/)
+  await assert.rejects(query(client, 'select 1'), /connection|non-blocking/)
   await end(client)
 })
 
@@ -238,7 +238,8 @@ test('when libpq closes the socket its watch goes too, so that the number can be
   while (lost.consumeInput()) await sleep(5)
   lost.startReader() // on a socket that is gone: one event, so that a reader can learn it
   await once(lost, 'readable')
-  const next = [await openPq(own), await openPq(own)]
+  const next: Pq[] = []
+  while (next.length < 10 && !next.some(pq => pq.socket() === fd)) next.push(await openPq(own))
   assert.ok(
     next.some(pq => pq.socket() === fd),
     'the descriptor was used again',
@@ -256,11 +257,10 @@ test('when libpq closes the socket its watch goes too, so that the number can be
 test('a killed server fails whatever waits, and connections to the restarted one work', async () => {
   await withPostgres(async own => {
     const client = await openPgNative(own.url)
-    client.on('error', () => {})
-    const running = query(client, 'select pg_sleep(8)')
+    const lost = whenLost(client, query(client, 'select pg_sleep(8)'))
     await sleep(50)
     await own.server.kill()
-    await Promise.race([assert.rejects(running), once(client, 'error')])
+    assert.match((await lost).message, /closed the connection|terminating/)
     await end(client)
     await assert.rejects(openPq(own.url), /No such file|refused|starting/)
     await own.restart()
@@ -466,9 +466,8 @@ test('TLS works with each libpq of this machine, whatever its OpenSSL', {
         })`
       const { code, stdout, stderr } = await run(['-e', script, library ?? ''])
       assert.deepEqual(
-        { code, stdout, stderr },
-        { code: 0, stdout: 'true t\ntrue true 57014\n', stderr: '' },
-        library,
+        { library, code, stdout, stderr },
+        { library, code: 0, stdout: 'true t\ntrue true 57014\n', stderr: '' },
       )
     }
   } finally {

@@ -149,7 +149,11 @@ describe('a full ring', () => {
   test('a ring too small for a record and its pad is refused, and one whose size is no power of two', () => {
     assert.throws(() => createRingMemory(RING_BYTES_MIN / 2), AssertionError)
     assert.throws(() => createRingMemory(1_000), AssertionError)
-    assert.throws(() => ringAt(256).writer.reserve(33), AssertionError, 'more than an eighth of the ring')
+    assert.throws(
+      () => ringAt(256).writer.reserve(33),
+      AssertionError,
+      'more than an eighth of the ring',
+    )
   })
 })
 

@@ -1,5 +1,6 @@
 /** Two threads, two rings, every byte checked: random sizes, wraps, full rings, long messages between short ones.
  *  Owns:   one worker a test.   Thread: main of a test process, and its workers.
+ *  Runs:   alone, since its threads are to run at the same time.
  *  Holds:  no wait has a deadline, so a lost wake-up hangs; the watchdog then says where it stood. */
 
 import assert from 'node:assert/strict'
@@ -38,7 +39,9 @@ const MODES: readonly Mode[] = [
 
 for (const each of MODES) {
   const frames = Math.round(each.count).toLocaleString('en')
-  randomTest(`${each.name}: ${frames} messages out and back`, { timeout: 600_000 }, () => torture(each))
+  randomTest(`${each.name}: ${frames} messages out and back`, { timeout: 600_000 }, () =>
+    torture(each),
+  )
 }
 
 function mode(
@@ -77,7 +80,10 @@ async function torture(each: Mode): Promise<void> {
     worker.once('exit', () => resolve())
   })
   try {
-    const flow = Promise.all([send(each, sender, writer, receiver), receive(each, reader, receiver)])
+    const flow = Promise.all([
+      send(each, sender, writer, receiver),
+      receive(each, reader, receiver),
+    ])
     await Promise.race([flow, watchdog.stalled, ended.then(() => flow)])
     await Promise.race([ended, watchdog.stalled])
   } finally {
@@ -91,14 +97,20 @@ async function torture(each: Mode): Promise<void> {
 /** Called by the receiving side when an answer has come, so that the sending side goes on. */
 let answered: () => void = () => {}
 
-async function send(each: Mode, sender: Sender, writer: RingWriter, receiver: Receiver): Promise<void> {
+async function send(
+  each: Mode,
+  sender: Sender,
+  writer: RingWriter,
+  receiver: Receiver,
+): Promise<void> {
   const random = new Random(SEED + 2)
   while (!sender.isDone) {
     const before = receiver.received
     const hasRoom = sender.pump(before + random.between(1, each.inflight))
     writer.publish()
     if (!hasRoom) await writer.onceRoom()
-    else if (receiver.received === before && !sender.isDone) await new Promise<void>(resolve => (answered = resolve))
+    else if (receiver.received === before && !sender.isDone)
+      await new Promise<void>(resolve => (answered = resolve))
     if (each.pauseMsMax > 0 && random.chance(0.3)) await pause(random.below(each.pauseMsMax))
   }
 }

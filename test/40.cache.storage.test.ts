@@ -30,13 +30,23 @@ randomTest('blocks tile the storage and free neighbours join, whatever is asked'
       const [block] = held.splice(random.below(held.length), 1)
       const joined = storage.free(block!)
       assert.ok(!storage.isUsed(joined))
-      assert.ok(joined <= block! && block! < joined + storage.bytesOf(joined), 'the answer holds the block')
+      assert.ok(
+        joined <= block! && block! < joined + storage.bytesOf(joined),
+        'the answer holds the block',
+      )
     }
     const blocks = walkBlocks(segment)
-    assert.deepEqual([...blocks].filter(([, isUsed]) => isUsed).map(([block]) => block), held.toSorted((a, b) => a - b))
+    assert.deepEqual(
+      [...blocks].filter(([, isUsed]) => isUsed).map(([block]) => block),
+      held.toSorted((a, b) => a - b),
+    )
   }
   for (const block of held) storage.free(block)
-  assert.deepEqual([...walkBlocks(segment)], [[segment.storageAt, false]], 'all given back: one block')
+  assert.deepEqual(
+    [...walkBlocks(segment)],
+    [[segment.storageAt, false]],
+    'all given back: one block',
+  )
   assert.equal(storage.usedBytes, 0)
 })
 
@@ -46,13 +56,20 @@ function allocate(storage: Storage, segment: Segment, held: number[], random: Ra
   const block = storage.allocate(bytes)
   if (block >= 0) {
     const waste = bytesOf(segment, block) - Math.max(bytes, BLOCK.bytesMin)
-    assert.ok(waste >= 0 && waste < BLOCK.bytesMin + 8, `${waste} bytes of waste in a block for ${bytes}`)
+    assert.ok(
+      waste >= 0 && waste < BLOCK.bytesMin + 8,
+      `${waste} bytes of waste in a block for ${bytes}`,
+    )
     held.push(block)
     return
   }
   const need = Math.max(bytes, BLOCK.bytesMin)
   for (const [free, isUsed] of walkBlocks(segment)) {
-    if (!isUsed) assert.ok(bytesOf(segment, free) < need + need / 8 + 8, `${bytes} would have fitted at ${free}`)
+    if (!isUsed)
+      assert.ok(
+        bytesOf(segment, free) < need + need / 8 + 8,
+        `${bytes} would have fitted at ${free}`,
+      )
   }
 }
 

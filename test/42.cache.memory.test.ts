@@ -17,15 +17,49 @@ interface Shape {
 }
 
 const SHAPES: readonly Shape[] = [
-  { name: 'few small entries, no eviction', bytes: 65_536, keyCount: 40, valueBytesMax: 300, steps: 6_000 },
-  { name: 'mixed sizes, eviction all the time', bytes: 65_536, keyCount: 300, valueBytesMax: 6_000, steps: 6_000 },
-  { name: 'tiny entries, the index full before the storage', bytes: 65_536, keyCount: 2_000, valueBytesMax: 8, steps: 4_000 },
-  { name: 'at most 10 entries', bytes: 65_536, keyCount: 50, valueBytesMax: 2_000, entryCountMax: 10, steps: 4_000 },
-  { name: 'at most 1 entry', bytes: 65_536, keyCount: 5, valueBytesMax: 2_000, entryCountMax: 1, steps: 2_000 },
+  {
+    name: 'few small entries, no eviction',
+    bytes: 65_536,
+    keyCount: 40,
+    valueBytesMax: 300,
+    steps: 6_000,
+  },
+  {
+    name: 'mixed sizes, eviction all the time',
+    bytes: 65_536,
+    keyCount: 300,
+    valueBytesMax: 6_000,
+    steps: 6_000,
+  },
+  {
+    name: 'tiny entries, the index full before the storage',
+    bytes: 65_536,
+    keyCount: 2_000,
+    valueBytesMax: 8,
+    steps: 4_000,
+  },
+  {
+    name: 'at most 10 entries',
+    bytes: 65_536,
+    keyCount: 50,
+    valueBytesMax: 2_000,
+    entryCountMax: 10,
+    steps: 4_000,
+  },
+  {
+    name: 'at most 1 entry',
+    bytes: 65_536,
+    keyCount: 5,
+    valueBytesMax: 2_000,
+    entryCountMax: 1,
+    steps: 2_000,
+  },
 ]
 
 for (const shape of SHAPES) {
-  randomTest(`random operations agree with a Map: ${shape.name}`, {}, random => new Model(shape, random).run())
+  randomTest(`random operations agree with a Map: ${shape.name}`, {}, random =>
+    new Model(shape, random).run(),
+  )
 }
 
 class Model {
@@ -122,7 +156,8 @@ describe('expiry', () => {
 
   test('the sweep goes round all entries in bounded steps, and removes the expired alone', () => {
     const tier = new Tier1(1 << 20)
-    for (let i = 0; i < 1_000; i++) tier.set(`k${i}`, Buffer.alloc(10), i % 3 === 0 ? 500 : Infinity)
+    for (let i = 0; i < 1_000; i++)
+      tier.set(`k${i}`, Buffer.alloc(10), i % 3 === 0 ? 500 : Infinity)
     let removed = 0
     for (let turn = 0; turn < 20; turn++) {
       const found = tier.memory.sweep(50, tier.nowMs)
@@ -153,14 +188,17 @@ describe('sequences', () => {
   test('grow with every change of a slot, and are even between operations, past 2^31 too', () => {
     const tier = new Tier1(65_536)
     const first = tier.segment.slotsAt >> 2
-    for (let slot = 0; slot < tier.segment.slotCount; slot++) tier.segment.words[first + slot * 4] = 0x7fff_fff8
+    for (let slot = 0; slot < tier.segment.slotCount; slot++)
+      tier.segment.words[first + slot * 4] = 0x7fff_fff8
     for (let i = 0; i < 40; i++) {
       tier.set('a', Buffer.alloc(i))
       walk(tier)
       if (i % 3 === 0) tier.delete('a')
       walk(tier)
     }
-    const changed = tier.segment.words.filter((word, at) => at >= first && (at - first) % 4 === 0 && word < 0)
+    const changed = tier.segment.words.filter(
+      (word, at) => at >= first && (at - first) % 4 === 0 && word < 0,
+    )
     assert.ok(changed.length > 0, 'the sequence went over')
   })
 })

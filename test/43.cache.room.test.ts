@@ -31,7 +31,8 @@ const MIXES: Record<string, Mix> = {
     medianUsed: 0.92,
   },
   'in turns of small and large': {
-    sizeOf: (random, step) => ((step >> 12) % 2 === 0 ? random.below(64) : random.between(10_000, 60_000)),
+    sizeOf: (random, step) =>
+      (step >> 12) % 2 === 0 ? random.below(64) : random.between(10_000, 60_000),
     leastUsed: 0.75,
     medianUsed: 0.92,
   },
@@ -45,7 +46,10 @@ for (const [name, mix] of Object.entries(MIXES)) {
     walk(tier)
     assert.ok(used.length > 100)
     assert.ok(used[0]! >= mix.leastUsed, `${used[0]} in use at the least`)
-    assert.ok(used[used.length >> 1]! >= mix.medianUsed, `${used[used.length >> 1]} in use half of the time`)
+    assert.ok(
+      used[used.length >> 1]! >= mix.medianUsed,
+      `${used[used.length >> 1]} in use half of the time`,
+    )
   })
 }
 
@@ -61,29 +65,33 @@ function usedShares(tier: Tier1, mix: Mix, random: Random): number[] {
   return used
 }
 
-randomTest('a value of the largest size always fits, and takes its own room, one entry and SIEVE’s nine at most', {}, random => {
-  const tier = new Tier1(1 << 20, { valueBytesMax: 1 << 20 })
-  const { valueBytesMax } = tier.memory
-  assert.equal(valueBytesMax, tier.insides.storage.capacityBytes >> 3, 'an eighth of the storage')
-  for (let round = 0; round < (FULL ? 300 : 30); round++) {
-    for (let i = 0; i < 4_000; i++) {
-      const bytes = random.chance(0.97) ? random.below(200) : random.below(5_000)
-      tier.set(`r${random.below(20_000)}`, Buffer.alloc(bytes))
+randomTest(
+  'a value of the largest size always fits, and takes its own room, one entry and SIEVE’s nine at most',
+  {},
+  random => {
+    const tier = new Tier1(1 << 20, { valueBytesMax: 1 << 20 })
+    const { valueBytesMax } = tier.memory
+    assert.equal(valueBytesMax, tier.insides.storage.capacityBytes >> 3, 'an eighth of the storage')
+    for (let round = 0; round < (FULL ? 300 : 30); round++) {
+      for (let i = 0; i < 4_000; i++) {
+        const bytes = random.chance(0.97) ? random.below(200) : random.below(5_000)
+        tier.set(`r${random.below(20_000)}`, Buffer.alloc(bytes))
+      }
+      const before = walk(tier)
+      const evictionsBefore = tier.memory.stats().evictions
+      assert.ok(tier.set('largest', Buffer.alloc(valueBytesMax, round)))
+      const after = walk(tier)
+      const gone = [...before].filter(([key]) => key !== 'largest' && !after.has(key))
+      assert.equal(gone.length, tier.memory.stats().evictions - evictionsBefore)
+      const goneBytes = gone.map(([key, { value }]) => ENTRY.keyAt + key.length + value.length)
+      const sum = goneBytes.reduce((a, b) => a + b, 0)
+      const need = ENTRY.keyAt + 'largest'.length + valueBytesMax
+      const bound = need + need / 8 + 64 + (SIEVE_VICTIMS_MAX + 1) * Math.max(0, ...goneBytes)
+      assert.ok(sum <= bound, `${sum} bytes went for ${need}`)
+      tier.delete('largest')
     }
-    const before = walk(tier)
-    const evictionsBefore = tier.memory.stats().evictions
-    assert.ok(tier.set('largest', Buffer.alloc(valueBytesMax, round)))
-    const after = walk(tier)
-    const gone = [...before].filter(([key]) => key !== 'largest' && !after.has(key))
-    assert.equal(gone.length, tier.memory.stats().evictions - evictionsBefore)
-    const goneBytes = gone.map(([key, { value }]) => ENTRY.keyAt + key.length + value.length)
-    const sum = goneBytes.reduce((a, b) => a + b, 0)
-    const need = ENTRY.keyAt + 'largest'.length + valueBytesMax
-    const bound = need + need / 8 + 64 + (SIEVE_VICTIMS_MAX + 1) * Math.max(0, ...goneBytes)
-    assert.ok(sum <= bound, `${sum} bytes went for ${need}`)
-    tier.delete('largest')
-  }
-})
+  },
+)
 
 test('an entry that a quarter of the storage cannot hold is refused, and leaves no older value behind', () => {
   const tier = new Tier1(65_536)

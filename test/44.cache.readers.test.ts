@@ -1,6 +1,7 @@
 /** A reader in another thread, by the rule in segment.ts, while the tier changes as fast as it can: no torn, expired,
  *  deleted or foreign bytes.
  *  Owns:   one worker.   Thread: main writes, the worker reads.
+ *  Runs:   alone, since its threads are to run at the same time.
  *  Holds:  main raises a key's floor only after its set or delete has returned. */
 
 import assert from 'node:assert/strict'
@@ -30,7 +31,9 @@ test(`${CHURN_MS} ms of churn show a reader no byte that is not the key's own (S
   Atomics.store(new Int32Array(floors), 0, 1)
   const [report] = await answer
   await worker.terminate()
-  t.diagnostic(`${changes} changes, ${report.lookups} look-ups, ${report.hits} hits, ${report.thrownAway} thrown away`)
+  t.diagnostic(
+    `${changes} changes, ${report.lookups} look-ups, ${report.hits} hits, ${report.thrownAway} thrown away`,
+  )
   assert.deepEqual(report.errors, [])
   assert.ok(report.hits > 10_000, 'the reader saw much')
   assert.ok(report.thrownAway > 100, 'and met many changes')

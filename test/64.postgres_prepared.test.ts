@@ -73,7 +73,10 @@ test('statements that the server has forgotten are prepared again, and a write h
   const { query, value, pool } = openPool(t, postgres.url, ONE)
   await query('create table written (id int)')
   for (let i = 0; i < 3; i++) await query('insert into written values ($1)', [i])
-  await query(`do $$ begin execute 'deallocate all'; end $$`)
+  // Hidden in a function: the pool cannot know, and a DO block it would reset after.
+  await query(`create function forget() returns void language plpgsql as
+    $$ begin execute 'deallocate all'; end $$`)
+  await query('select forget()')
   await query('insert into written values ($1)', [3])
   assert.equal(await value('select count(*) from written'), 4)
   assert.equal(pool.stats().prepared.mended, 1)
@@ -83,7 +86,9 @@ test('a name that the session has already is the same statement, and used', asyn
   const { query, pool } = openPool(t, postgres.url, ONE)
   const sql = 'select $1::int * 2 as v'
   const { name } = new Statements().of(sql)
-  await query(`do $do$ begin execute 'prepare "${name}"(int) as ${sql}'; end $do$`)
+  await query(`create function remember() returns void language plpgsql as
+    $do$ begin execute 'prepare "${name}"(int) as ${sql}'; end $do$`)
+  await query('select remember()')
   for (let i = 0; i < 3; i++) assert.equal((await query(sql, [i])).rows[0]!['v'], i * 2)
   assert.equal(pool.stats().prepared.mended, 1)
 })

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
 import { monotonicMs } from '../engine/clock.ts'
 import type { HearthError } from '../engine/errors.ts'
+import { Statements } from '../workers/postgres/statement.ts'
 import { sharedPostgres, type TestPostgres } from './helpers/postgres.ts'
 import { openPool, until } from './helpers/postgres_pool.ts'
 
@@ -60,17 +61,11 @@ describe('refused before it is sent', () => {
   }
 })
 
-test('a text made to be slow to look at is looked at fast', async t => {
-  const { query } = openPool(t, postgres.url, { min: 0 })
-  for (const sql of [
-    ' '.repeat(100_000) + '1',
-    '/**/ '.repeat(20_000) + '1',
-    '('.repeat(5_000),
-    '/*'.repeat(50_000),
-  ]) {
+test('a text made to be slow to look at is looked at fast', () => {
+  for (const part of [' ', '/**/ ', '(', '/*', '--\n', 'into ', 'for ', 'create or replace ']) {
     const startedMs = monotonicMs()
-    await assert.rejects(query(sql), { code: 'DATABASE' })
-    assert.ok(monotonicMs() - startedMs < 500)
+    new Statements().of(part.repeat(100_000))
+    assert.ok(monotonicMs() - startedMs < 500, JSON.stringify(part))
   }
 })
 
@@ -79,7 +74,7 @@ describe('found out afterwards', () => {
     test(`${sql} is an error, and the next statement stands by itself`, async t => {
       const { query } = openPool(t, postgres.url, ONE)
       await assert.rejects(query(DISGUISE + sql), (error: HearthError) => {
-        assert.ok(['BAD_REQUEST', 'UNAVAILABLE'].includes(error.code), error.code)
+        assert.match(error.message, /use a transaction|unrecognized command status/)
         return true
       })
       await query('insert into kept values (1)')

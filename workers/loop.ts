@@ -6,6 +6,7 @@
  *          event loop to run and sleeps in Atomics.waitAsync. */
 
 import { monotonicMs } from '../engine/clock.ts'
+import { Collector } from '../engine/collector.ts'
 import { HearthError, toHearthError } from '../engine/errors.ts'
 import { DRAIN_COUNT_MAX, IDLE_MS } from '../engine/limits.ts'
 import { encodeError } from '../engine/protocol/error_frame.ts'
@@ -36,13 +37,15 @@ export async function serveRings(
   const requests = new RingReader(rings.requests)
   const replies = new RingReplies(new RingWriter(rings.replies))
   const handlers = handlersByOp(hosted)
+  const collector = new Collector()
   let stopTicket = -1
-  const idleTurn = new IdleTurn(hosted)
+  const idleTurn = new IdleTurn(hosted, collector)
 
   while (stopTicket < 0) {
     const count = drain()
     for (const { handler } of hosted) handler.flush?.(replies)
     replies.publish()
+    collector.turn()
     if (count > 0) {
       idleTurn.busy()
       // Events get their turn between drains, however many requests there are.
@@ -139,12 +142,14 @@ class RingReplies implements Replies {
 /** When a worker that has nothing to do wakes for housekeeping, and for giving memory back. */
 class IdleTurn {
   private readonly hosted: Hosted[]
+  private readonly collector: Collector
   private lastBusyMs = monotonicMs()
   private hasCollected = false
   private nextMs = IDLE_MS
 
-  constructor(hosted: Hosted[]) {
+  constructor(hosted: Hosted[], collector: Collector) {
     this.hosted = hosted
+    this.collector = collector
   }
 
   busy(): void {
@@ -162,7 +167,7 @@ class IdleTurn {
     if (monotonicMs() - this.lastBusyMs < IDLE_MS) return
     if (!this.hasCollected) {
       this.hasCollected = true
-      collectGarbage()
+      this.collector.idle()
     }
     this.nextMs = Math.min(...this.hosted.map(({ handler }) => handler.idle?.() ?? IDLE_MS_MAX))
   }
@@ -179,10 +184,4 @@ function handlersByOp(hosted: Hosted[]): (Handler | undefined)[] {
 
 function statsOf(hosted: Hosted[]): Record<string, unknown> {
   return Object.fromEntries(hosted.map(({ kind, handler }) => [kind, handler.stats()]))
-}
-
-/** A full collection, where the process was started with --expose-gc (the daemon is). */
-function collectGarbage(): void {
-  const gc = (globalThis as { gc?: (options: unknown) => void }).gc
-  gc?.({ type: 'major', execution: 'sync', flavor: 'last-resort' })
 }

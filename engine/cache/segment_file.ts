@@ -3,10 +3,10 @@
  *  Holds:  a file is created anew for each engine; one that a killed engine left is unlinked first, so RAM is not lost.
  *          Clients that still map an old one keep it alive, and see that it is closed or that its engine is gone. */
 
-import { createHash } from 'node:crypto'
 import { statfsSync, unlinkSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { log } from '../log.ts'
+import { hashKey } from './segment.ts'
 
 export interface SegmentMemory {
   readonly memory: ArrayBuffer
@@ -48,10 +48,10 @@ function segmentPath(socketPath: string): string | undefined {
   const beside = dirname(socketPath)
   if (isTmpfs(beside)) return join(beside, `${basename(socketPath)}.segment`)
   if (!isTmpfs(SHARED_MEMORY_DIR)) return undefined
-  const name = createHash('sha256')
-    .update(`${process.geteuid?.()}:${socketPath}`)
-    .digest('hex')
-    .slice(0, 16)
+  // A name, not a secret: the file itself is created exclusively, with its owner's permissions.
+  const owner = Buffer.from(`${process.geteuid?.()}:${socketPath}`)
+  const hex = (seed: number) => (hashKey(seed, owner, 0, owner.length) >>> 0).toString(16).padStart(8, '0')
+  const name = hex(1) + hex(2)
   return join(SHARED_MEMORY_DIR, `hearth-${name}.segment`)
 }
 

@@ -12,6 +12,7 @@ import {
   DelRequest,
   GetRequest,
   KeysRequest,
+  LookupRequest,
   OpenGetRequest,
   OpenSetRequest,
   SetRequest,
@@ -31,6 +32,12 @@ export interface Entry extends SetOptions {
   readonly value: unknown
 }
 
+/** A value with the tier that had it. */
+export interface Lookup<T = unknown> {
+  readonly value: T
+  readonly tier: 'memory' | 'sqlite'
+}
+
 export class Cache {
   private readonly connection: Connection
   private readonly isFailOpen: boolean
@@ -45,6 +52,13 @@ export class Cache {
     if (typeof key !== 'string') throw wrongKey(key)
     const request = this.isFailOpen ? new OpenGetRequest(key) : new GetRequest(key)
     return this.connection.request(request) as Promise<T | undefined>
+  }
+
+  /** As get(), and says which tier had the value: for dashboards and tests that show how the cache fares. */
+  lookup<T = unknown>(key: string): Promise<Lookup<T> | undefined> {
+    if (typeof key !== 'string') throw wrongKey(key)
+    const request = new LookupRequest(key, this.isFailOpen)
+    return this.connection.request(request) as Promise<Lookup<T> | undefined>
   }
 
   /** The values of many keys, in their order; undefined where there is none. One write to the socket. */
@@ -77,6 +91,7 @@ export class Cache {
 
   /** Keys that match a glob (`*`, `?`, `[ab]`, `[^a]`, `\` before one of them), in order; fetched as they are consumed. */
   async *keys(glob = '*'): AsyncGenerator<string> {
+    if (typeof glob !== 'string') throw new TypeError('a glob must be a string')
     let after = ''
     for (;;) {
       const request = new KeysRequest(glob, after, KEYS_COUNT_MAX)

@@ -73,9 +73,9 @@ export class Connection {
     return new Promise((resolve, reject) => {
       if (this.state === 'closed')
         return reject(new HearthError('CLOSED', 'this client has been closed'))
-      const id = this.inflight.add(request, resolve, reject, this.nowMs + timeoutMs)
-      if (id < 0)
+      if (this.inflight.isFull)
         return reject(new HearthError('BUSY', 'too many requests of this client are unanswered'))
+      const id = this.inflight.add(request, resolve, reject, this.nowMs + timeoutMs)
       if (this.expireTimer === undefined) this.watchDeadlines(id, timeoutMs)
       if (this.state === 'open') this.write(id, request)
       // While the engine is known to be down, what can do without an answer does not wait for one.
@@ -116,6 +116,7 @@ export class Connection {
       error => this.refused(error as Error),
       this.nowMs + this.options.timeoutMs,
     )
+    if (this.expireTimer === undefined) this.watchDeadlines(id, this.options.timeoutMs)
     this.write(id, request)
   }
 
@@ -160,7 +161,7 @@ export class Connection {
     this.stream = undefined
     this.writer?.end()
     this.writer = undefined
-    this.inflight.disconnect()
+    this.inflight.disconnect(this.state === 'connecting')
     this.setState('waiting')
     // Full jitter on the upper half, so that many clients of a restarted engine do not come at once.
     const pauseMs = this.backoffMs * (0.5 + Math.random() / 2)
@@ -228,7 +229,6 @@ export class Connection {
       clearInterval(this.expireTimer)
       this.expireTimer = undefined
     }, EXPIRE_MS)
-    this.expireTimer.unref()
   }
 
   private setState(state: ConnectionState): void {

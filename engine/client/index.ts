@@ -14,7 +14,7 @@ import { PlainRequest } from './requests.ts'
 
 export { ERRORS, type ErrorCode, HearthError } from '../errors.ts'
 export type { EngineStats, Health } from '../figures.ts'
-export type { Cache, Entry, SetOptions } from './cache.ts'
+export type { Cache, Entry, Lookup, SetOptions } from './cache.ts'
 export type { Database, QueryOptions, QueryResult } from './database.ts'
 
 export interface ConnectOptions {
@@ -37,6 +37,7 @@ export class Hearth extends EventEmitter<{ state: [HearthState, Error?] }> {
   readonly cache: Cache
   readonly db: Database
   private readonly connection: Connection
+  private shownState: HearthState | undefined
   private readonly opened = Promise.withResolvers<void>()
 
   constructor(open: OpenStream, options: ConnectOptions) {
@@ -92,7 +93,12 @@ export class Hearth extends EventEmitter<{ state: [HearthState, Error?] }> {
   private onState(state: ConnectionState, error?: Error): void {
     if (state === 'open') this.opened.resolve()
     else if (error !== undefined) this.opened.reject(error)
-    if (state !== 'connecting') this.emit('state', state === 'waiting' ? 'down' : state, error)
+    if (state === 'connecting') return
+    const shown = state === 'waiting' ? 'down' : state
+    // A failed attempt to connect again is no news.
+    if (shown === this.shownState) return
+    this.shownState = shown
+    this.emit('state', shown, error)
   }
 }
 
@@ -103,6 +109,8 @@ export async function connect(options: ConnectOptions = {}): Promise<Hearth> {
     if (!OPTIONS.has(name))
       throw new TypeError(`unknown option '${name}'; there are ${[...OPTIONS].join(', ')}`)
   }
+  const { timeoutMs = TIMEOUT_MS } = options
+  if (!(timeoutMs > 0)) throw new TypeError('timeoutMs must be a number of milliseconds above 0')
   const hearth = new Hearth(socketStream(options.socket ?? clientSocketPath(process.env)), options)
   try {
     await hearth.untilOpen()

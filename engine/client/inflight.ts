@@ -35,9 +35,13 @@ export class Inflight {
   private readonly freeIds: number[] = []
   count = 0
 
-  /** Takes a request in; its id, or -1 when there are too many. */
+  /** No more requests should be taken in; what opens a connection still is. */
+  get isFull(): boolean {
+    return this.count >= COUNT_MAX
+  }
+
+  /** Takes a request in; its id. */
   add(request: Request, resolve: Settle, reject: Settle, deadlineMs: number): number {
-    if (this.count >= COUNT_MAX) return -1
     const id = this.freeIds.length > 0 ? this.freeIds.pop()! : this.requests.length
     this.requests[id] = request
     this.resolves[id] = resolve
@@ -97,8 +101,9 @@ export class Inflight {
     reject(error)
   }
 
-  /** The connection is gone: what may have been done, or was repeated already, ends; the rest waits for the next one. */
-  disconnect(): void {
+  /** The connection is gone, or (`isDown`) could not even be opened: what may have been done, or was repeated already, ends;
+   *  so does what can do without an answer when the engine is down. The rest waits for the next one. */
+  disconnect(isDown: boolean): void {
     this.freeIds.length = 0
     for (let id = 0; id < this.requests.length; id++) {
       const request = this.requests[id]
@@ -108,7 +113,8 @@ export class Inflight {
       }
       this.parts[id] = undefined
       const sends = this.sends[id]!
-      if (sends === 0 || (sends === 1 && request.isRepeatable)) continue
+      const mayWait = sends === 0 || (sends === 1 && request.isRepeatable)
+      if (mayWait && !(isDown && request.giveUp !== undefined)) continue
       const outcome = request.isRepeatable ? '' : '; whether it was carried out is not known'
       this.giveUp(
         id,

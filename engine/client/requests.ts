@@ -47,6 +47,29 @@ export class OpenGetRequest extends GetRequest {
   }
 }
 
+/** GET that also tells the tier. */
+export class LookupRequest extends KeyRequest implements Request {
+  readonly op = OPS.GET.code
+  readonly isRepeatable = true
+  private readonly isFailOpen: boolean
+
+  constructor(key: string, isFailOpen: boolean) {
+    super(key)
+    this.isFailOpen = isFailOpen
+  }
+
+  read(op: number, bytes: Buffer, start: number, end: number): unknown {
+    if (op === REPLIES.MISS.code) return undefined
+    const tier = op === REPLIES.VALUE_MEMORY.code ? 'memory' : 'sqlite'
+    return { value: decodeValue(bytes, start, end), tier }
+  }
+
+  giveUp(error: HearthError): unknown {
+    if (!this.isFailOpen) throw error
+    return failOpen(error, undefined)
+  }
+}
+
 export class DelRequest extends KeyRequest implements Request {
   readonly op = OPS.DEL.code
   readonly isRepeatable = true

@@ -136,7 +136,8 @@ export class WorkerPool {
     lease.send(OPS.PING.code, readyReceiver, ready, 0, 0, EMPTY, 0, 0)
     lease.isOpen = false
     seat.lease = lease
-    seat.abort = new AbortController()
+    const abort = new AbortController()
+    seat.abort = abort
     const rings = { requests: lease.requests, replies: lease.replies }
     const task: WorkerTask = { kinds: seat.kinds, rings }
     const life = this.piscina.run(task, { signal: seat.abort.signal })
@@ -149,6 +150,7 @@ export class WorkerPool {
     lease.listen()
     lease.publish()
     const timer = setTimeout(() => {
+      abort.abort()
       ready.reject(
         new HearthError(
           'TIMEOUT',

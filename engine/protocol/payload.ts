@@ -42,6 +42,8 @@ export function encodeValue(value: unknown): Buffer {
 
 /** One msgpack value from `start` to `end`. Throws what msgpackr throws on bytes that are none. */
 export function decodeValue(bytes: Uint8Array, start = 0, end = bytes.length): unknown {
+  // msgpackr takes an end of 0 for no end at all.
+  if (start >= end) throw new RangeError('no value: there are no bytes')
   return unpackr.unpack(bytes, { start, end } as never)
 }
 

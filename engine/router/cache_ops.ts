@@ -106,7 +106,10 @@ export class CacheOps {
     const hash = this.key(request)
     const { textStart, textEnd } = request
     const expiresAtMs = expiryOf(this.policies, request.ttl(), wallMs())
-    const isCommit = request.uint() !== DURABILITY.memory
+    const durability = request.uint()
+    if (durability > DURABILITY.memory)
+      throw new HearthError('BAD_REQUEST', `no durability has the number ${durability}`)
+    const isCommit = durability !== DURABILITY.memory
     const valueAt = request.raw()
     if (end - valueAt > this.limits.valueBytesMax) throw this.tooLarge('value', end - valueAt)
     const lease = this.sqlite()
@@ -168,6 +171,11 @@ export class CacheOps {
   }
 
   keys(replies: ReplyWriter, id: number, bytes: Buffer, start: number, end: number): boolean {
+    const request = this.request.reset(bytes, start, end)
+    request.textRange()
+    request.textRange()
+    request.uint()
+    request.done()
     const lease = this.sqlite()
     if (!lease.isOpen) throw new HearthError('UNAVAILABLE', 'the sqlite worker is restarting')
     if (!lease.send(OPS.KEYS.code, forwardReceiver, replies, id, 0, bytes, start, end)) return false

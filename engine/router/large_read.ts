@@ -77,6 +77,7 @@ export class LargeRead {
   fail(error: HearthError): void {
     this.replies.inflight--
     this.replies.error(this.id, error)
+    this.replies.flush() // It may come from a socket's drain, which ends no turn.
   }
 }
 

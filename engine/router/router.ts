@@ -6,6 +6,7 @@
 
 import { HearthError, toHearthError } from '../errors.ts'
 import type { Lease } from '../pool/lease.ts'
+import { BodyReader } from '../protocol/body.ts'
 import { encodeValue } from '../protocol/payload.ts'
 import { OPS, REPLIES } from '../protocol/spec.ts'
 import { type CacheOps, forwardReceiver } from './cache_ops.ts'
@@ -21,6 +22,7 @@ export class Router {
   private readonly cache: CacheOps
   private readonly postgres: () => Lease | undefined
   private readonly overview: Overview
+  private readonly request = new BodyReader()
 
   constructor(cache: CacheOps, postgres: () => Lease | undefined, overview: Overview) {
     this.cache = cache
@@ -81,6 +83,12 @@ export class Router {
     start: number,
     end: number,
   ): boolean {
+    const request = this.request.reset(bytes, start, end)
+    request.textRange()
+    request.uint()
+    request.textRange()
+    request.textRange()
+    request.raw()
     const lease = this.postgres()
     if (lease === undefined) {
       throw new HearthError(

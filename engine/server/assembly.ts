@@ -22,6 +22,7 @@ export class Assembly {
   }
 
   giveBack(bytes: number): void {
+    if (bytes === 0) return
     this.takenBytes -= bytes
     const waiters = this.waiters
     this.waiters = []

@@ -28,6 +28,7 @@ export class Listener {
   private readonly options: ListenerOptions
   private readonly context: SessionContext
   private readonly deadlineTimer: NodeJS.Timeout
+  private onEmpty: () => void = () => undefined
 
   constructor(options: ListenerOptions, context: SessionContext) {
     this.options = options
@@ -49,19 +50,23 @@ export class Listener {
     this.server.on('error', error => log('error', 'socket', { error: error.message }))
   }
 
-  /** Takes no more connections. */
-  stopAccepting(): void {
+  /** Takes no more connections, and no more requests on those there are. */
+  stopReading(): void {
     this.server.close()
+    for (const session of this.sessions.keys()) session.stopReading()
   }
 
-  /** Closes what is left. */
-  close(): void {
+  /** Closes what is left: each connection once it has taken its replies, within SESSION_CLOSE_MS_MAX. */
+  async close(): Promise<void> {
     clearInterval(this.deadlineTimer)
     this.server.close()
+    const closed = Promise.withResolvers<void>()
+    this.onEmpty = closed.resolve
     for (const [session, wire] of this.sessions) {
       session.end()
-      wire.destroy()
+      wire.close()
     }
+    if (this.sessions.size > 0) await closed.promise
   }
 
   inflight(): number {
@@ -80,6 +85,7 @@ export class Listener {
     const wire = new SocketWire(socket, () => {
       session.end()
       this.sessions.delete(session)
+      if (this.sessions.size === 0) this.onEmpty()
     })
     const session = new Session(correlationId(), peer, wire, this.context)
     this.sessions.set(session, wire)

@@ -15,6 +15,7 @@ export function localStream(context: SessionContext): OpenStream {
       if (isClosed) return
       isClosed = true
       session.end()
+      context.locals.delete(session)
       setImmediate(() => events.onClose())
     }
     const wire: Wire = {
@@ -28,8 +29,10 @@ export function localStream(context: SessionContext): OpenStream {
       pauseReads: () => undefined,
       resumeReads: () => undefined,
       close,
+      destroy: close,
     }
     const session = new Session(correlationId(), ownPeer(), wire, context)
+    context.locals.add(session)
     const stream: Stream = {
       send: bytes => {
         if (!isClosed) session.receive(bytes, bytes.length)

@@ -35,12 +35,16 @@ export interface Wire extends Outlet {
   resumeReads(): void
   /** Sends what is queued, then closes. */
   close(): void
+  /** Closes at once; what is queued is dropped. */
+  destroy(): void
 }
 
 /** What all sessions share. */
 export interface SessionContext {
   readonly router: Router
   readonly assembly: Assembly
+  /** The sessions of clients in this process. */
+  readonly locals: Set<Session>
   /** The longest body that an operation may have. */
   bodyBytesMax(op: number): number
   /** Ends a turn: replies are written out, and requests published to the workers. */
@@ -66,6 +70,7 @@ export class Session {
   /** Bytes of a refused body that are still to come. */
   private skipBytes = 0
   private begunMs = monotonicMs()
+  private isStopping = false
 
   constructor(id: string, peer: Peer, wire: Wire, context: SessionContext) {
     this.id = id
@@ -78,8 +83,15 @@ export class Session {
     })
   }
 
+  /** Requests that were taken or read and have no answer yet. */
   get inflight(): number {
-    return this.replies.inflight
+    return this.replies.inflight + (this.held === undefined ? 0 : 1)
+  }
+
+  /** Takes what has been read already and no more: the engine is about to stop. */
+  stopReading(): void {
+    this.isStopping = true
+    this.wire.pauseReads()
   }
 
   /** Takes what one read brought: valid only during the call. */
@@ -271,21 +283,28 @@ export class Session {
     return at
   }
 
-  /** Keeps what is left until resume(), and reads no more. */
+  /** Keeps what is left until resume(), and reads no more. A long frame that waits keeps its budget. */
   private hold(bytes: Buffer, start: number, end: number): void {
     const rest = bytes.subarray(start, end)
     this.held = this.held === undefined ? Buffer.from(rest) : Buffer.concat([this.held, rest])
-    this.giveBudgetBack()
     this.wire.pauseReads()
   }
 
   private readonly resume = (): void => {
     const held = this.held
     if (held === undefined || this.state === 'closed') return
+    const { budgetBytes } = this
     this.held = undefined
+    this.budgetBytes = 0
     this.consume(held, 0, held.length)
+    if (this.heldBytes() === held.length) this.budgetBytes = budgetBytes
+    else this.context.assembly.giveBack(budgetBytes)
     this.context.afterTurn()
-    if (this.held === undefined) this.wire.resumeReads()
+    if (this.held === undefined && !this.isStopping) this.wire.resumeReads()
+  }
+
+  private heldBytes(): number {
+    return this.held?.length ?? 0
   }
 
   private send(bytes: Buffer): boolean {
@@ -296,7 +315,7 @@ export class Session {
         name: this.name,
       })
       this.end()
-      this.wire.close()
+      this.wire.destroy()
     } else if (this.held !== undefined && this.replies.inflight < SESSION_INFLIGHT_COUNT_MAX / 2) {
       setImmediate(this.resume)
     }

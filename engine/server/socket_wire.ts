@@ -7,7 +7,7 @@
  *  hence the detour by the handle). */
 
 import net from 'node:net'
-import { READ_BYTES } from '../limits.ts'
+import { READ_BYTES, SESSION_CLOSE_MS_MAX } from '../limits.ts'
 import type { Session, Wire } from './session.ts'
 
 const readBuffer = Buffer.allocUnsafeSlow(READ_BYTES)
@@ -78,6 +78,8 @@ export class SocketWire implements Wire {
     this.sentCallbacks = []
     this.socket.end()
     this.socket.destroySoon()
+    // A peer that does not read would keep its queue and its place for ever.
+    setTimeout(() => this.socket.destroy(), SESSION_CLOSE_MS_MAX).unref()
   }
 
   destroy(): void {

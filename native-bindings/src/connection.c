@@ -94,6 +94,7 @@ void connection_finish(connection_t *connection) {
     connection_keep(connection, NULL);
     PGconn *handle = connection->handle;
     connection->handle = NULL;
+    connection->generation++;
     connection->problem[0] = '\0';
     connection->pq->PQfinish(handle);
 }

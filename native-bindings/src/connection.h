@@ -32,7 +32,8 @@ struct connection {
     PGconn *handle;
     PGresult *result;
     poll_watch_t *watch;
-    int wanted; /* POLL_READABLE | POLL_WRITABLE */
+    int wanted;          /* POLL_READABLE | POLL_WRITABLE */
+    unsigned generation; /* of the PGconn: an address is used again, this number is not */
     bool is_connecting;
     bool is_active;
     char problem[PROBLEM_BYTES_MAX]; /* why there is no PGconn */

@@ -93,10 +93,10 @@ static void pq_on_connected(connection_t *connection, bool is_ok) {
 
 static bool pq_on_ready(connection_t *connection, int events) {
     pq_object_t *object = (pq_object_t *)connection;
-    const PGconn *handle = connection->handle;
+    unsigned generation = connection->generation;
     if ((events & POLL_READABLE) && !pq_tell(object, "emit", "readable", false)) return false;
     /* The first callback may have finished this connection; another one is not the one that became writable. */
-    if (connection->handle != handle || handle == NULL) return true;
+    if (connection->generation != generation) return true;
     return !(events & POLL_WRITABLE) || pq_tell(object, "emit", "writable", false);
 }
 

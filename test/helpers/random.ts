@@ -84,6 +84,7 @@ export function mix(bits: number): number {
 function seedOf(text: string | undefined): number {
   if (text === undefined || text === '') return (Math.random() * 0x1_0000_0000) >>> 0
   const seed = Number(text)
-  if (!Number.isInteger(seed)) throw new TypeError(`HEARTH_TEST_SEED must be an integer, not ${text}`)
+  if (!Number.isInteger(seed))
+    throw new TypeError(`HEARTH_TEST_SEED must be an integer, not ${text}`)
   return seed >>> 0
 }

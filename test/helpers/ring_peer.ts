@@ -26,7 +26,11 @@ const reader = new RingReader(options.out)
 const writer = new RingWriter(options.back)
 const random = new Random(options.seed + 1)
 const receiver = new Receiver(new Traffic(options.seed, 'out', writer.messageBytesMax))
-const sender = new Sender(writer, new Traffic(options.seed, 'back', writer.messageBytesMax), options.count)
+const sender = new Sender(
+  writer,
+  new Traffic(options.seed, 'back', writer.messageBytesMax),
+  options.count,
+)
 const idle = new Int32Array(new SharedArrayBuffer(4))
 
 while (receiver.received < options.count) {
@@ -39,6 +43,7 @@ while (receiver.received < options.count) {
   reader.release()
   while (!sender.pump(receiver.received)) writer.waitForRoom(Infinity)
   writer.publish()
-  if (options.pauseMsMax > 0 && random.chance(0.3)) Atomics.wait(idle, 0, 0, random.below(options.pauseMsMax))
+  if (options.pauseMsMax > 0 && random.chance(0.3))
+    Atomics.wait(idle, 0, 0, random.below(options.pauseMsMax))
   if (taken === 0) reader.wait(Infinity)
 }

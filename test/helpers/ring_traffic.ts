@@ -76,7 +76,10 @@ export class Sender {
   pump(upTo: number): boolean {
     const end = Math.min(upTo, this.count)
     while (this.sent < end || this.long.length > 0) {
-      if (this.long.length > 0 && (this.sent >= end || this.long.length >= LONG_COUNT_MAX || this.sent % 3 === 0)) {
+      if (
+        this.long.length > 0 &&
+        (this.sent >= end || this.long.length >= LONG_COUNT_MAX || this.sent % 3 === 0)
+      ) {
         if (!this.pumpLong()) return false
         if (this.sent >= end) continue
       }
@@ -93,7 +96,13 @@ export class Sender {
     const start = this.traffic.startOf(number)
     const bytes = this.traffic.bytesOf(number)
     if (number % 2 === 0) {
-      return this.writer.push(this.traffic.opOf(number), number, this.traffic.pool, start, start + bytes)
+      return this.writer.push(
+        this.traffic.opOf(number),
+        number,
+        this.traffic.pool,
+        start,
+        start + bytes,
+      )
     }
     // The other way in: reserve more than is needed, write in place, commit what there is.
     const reserved = Math.min(bytes + (number % 64), this.writer.messageBytesMax)
@@ -120,7 +129,13 @@ export class Sender {
     return true
   }
 
-  private pushRecord(message: Long, start: number, end: number, from: number, stop: number): number {
+  private pushRecord(
+    message: Long,
+    start: number,
+    end: number,
+    from: number,
+    stop: number,
+  ): number {
     const { traffic, writer } = this
     const op = traffic.opOf(message.number)
     if (message.number % 2 === 0) {
@@ -161,7 +176,8 @@ export class Receiver {
     assert.equal(reader.end - reader.start, traffic.bytesOf(number), `length of ${number}`)
     const start = traffic.startOf(number)
     const bytes = reader.end - reader.start
-    const isSame = traffic.pool.compare(reader.bytes, reader.start, reader.end, start, start + bytes) === 0
+    const isSame =
+      traffic.pool.compare(reader.bytes, reader.start, reader.end, start, start + bytes) === 0
     assert.ok(isSame, `bytes of message ${number}, ${bytes} long`)
     this.received++
   }

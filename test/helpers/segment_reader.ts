@@ -121,7 +121,8 @@ function errorIn(value: Buffer, key: number, floor: number): string | undefined 
   const found = value.readUInt32LE(0)
   const version = value.readUInt32LE(4)
   if (found !== key) return `asked for key ${key}, got key ${found}`
-  if (version < floor) return `key ${key}: version ${version} was over, ${floor} is the oldest allowed`
+  if (version < floor)
+    return `key ${key}: version ${version} was over, ${floor} is the oldest allowed`
   if (!value.equals(valueOf(key, version))) return `key ${key}: torn bytes in version ${version}`
   return undefined
 }

@@ -3,10 +3,17 @@
  *  Holds:  the walk reads the segment as segment.ts draws it, and knows the classes only by the few fields named here. */
 
 import assert from 'node:assert/strict'
-import { IndexTable } from '../../engine/cache/index_table.ts'
+import type { IndexTable } from '../../engine/cache/index_table.ts'
 import { Memory, type MemoryOptions } from '../../engine/cache/memory.ts'
-import { BLOCK, createSegment, ENTRY, hashKey, type Segment, SLOT } from '../../engine/cache/segment.ts'
-import { Storage } from '../../engine/cache/storage.ts'
+import {
+  BLOCK,
+  createSegment,
+  ENTRY,
+  hashKey,
+  type Segment,
+  SLOT,
+} from '../../engine/cache/segment.ts'
+import type { Storage } from '../../engine/cache/storage.ts'
 
 interface Insides {
   readonly index: IndexTable
@@ -91,7 +98,11 @@ export function walkBlocks(segment: Segment): Map<number, boolean> {
     const isUsed = (segment.words[block >> 2]! & BLOCK.usedBit) !== 0
     assert.ok(bytes >= BLOCK.bytesMin, `block ${block} is large enough`)
     assert.equal(bytes % 8, 0, `block ${block} is aligned`)
-    assert.equal(segment.words[(block + BLOCK.previousAt) >> 2], previousBytes, `block ${block} knows the one before`)
+    assert.equal(
+      segment.words[(block + BLOCK.previousAt) >> 2],
+      previousBytes,
+      `block ${block} knows the one before`,
+    )
     assert.ok(!(wasFree && !isUsed), `free neighbours at ${block}`)
     blocks.set(block, isUsed)
     wasFree = !isUsed
@@ -117,13 +128,25 @@ function walkSlots(segment: Segment): Map<number, number> {
     if (entry === 0) continue
     slots.set(slot, entry)
     const hash = segment.words[word + 1]!
-    assert.equal(segment.words[(entry + ENTRY.hashAt) >> 2], hash, 'slot and entry agree on the hash')
+    assert.equal(
+      segment.words[(entry + ENTRY.hashAt) >> 2],
+      hash,
+      'slot and entry agree on the hash',
+    )
     assert.equal(segment.words[(entry + ENTRY.slotAt) >> 2], slot, 'the entry knows its slot')
     const keyBytes = segment.words[(entry + ENTRY.keyBytesAt) >> 2]!
     const keyAt = entry + ENTRY.keyAt
-    assert.equal(hashKey(segment.hashSeed, segment.bytes, keyAt, keyAt + keyBytes), hash, 'the hash is the key’s')
+    assert.equal(
+      hashKey(segment.hashSeed, segment.bytes, keyAt, keyAt + keyBytes),
+      hash,
+      'the hash is the key’s',
+    )
     for (let at = hash & mask; at !== slot; at = (at + 1) & mask) {
-      assert.notEqual(segment.words[wordOf(segment, at) + 2], 0, `slot ${slot} is findable from its home`)
+      assert.notEqual(
+        segment.words[wordOf(segment, at) + 2],
+        0,
+        `slot ${slot} is findable from its home`,
+      )
     }
   }
   return slots
@@ -133,7 +156,11 @@ function walkList(segment: Segment, oldest: number, newest: number): number[] {
   const list: number[] = []
   let older = 0
   for (let entry = oldest; entry !== 0; entry = segment.words[(entry + ENTRY.newerAt) >> 2]!) {
-    assert.equal(segment.words[(entry + ENTRY.olderAt) >> 2], older, 'the list reads the same backwards')
+    assert.equal(
+      segment.words[(entry + ENTRY.olderAt) >> 2],
+      older,
+      'the list reads the same backwards',
+    )
     assert.ok(list.length <= segment.slotCount, 'the list ends')
     list.push(entry)
     older = entry

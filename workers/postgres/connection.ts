@@ -123,7 +123,13 @@ export class Connection {
   private send(stage: Stage, dispatch: () => void): void {
     this.stage = stage
     this.isSending = true
-    dispatch()
+    try {
+      dispatch()
+    } catch (error) {
+      // The binding threw while it took the arguments apart: nothing went out.
+      if (this.done === undefined) throw error
+      this.refused({}, (error as Error).message)
+    }
     this.isSending = false
   }
 

@@ -249,19 +249,17 @@ export class Pool implements Database {
     nowMs: number,
   ) {
     const { correlationId, startedMs } = job
+    const sqlState = outcome.kind === 'refused' ? outcome.fields['sqlState'] : undefined
+    if (status !== TRANSACTION_STATUS.idle && sqlState === undefined) {
+      return this.reject(job, openError(correlationId))
+    }
     if (outcome.kind === 'refused') {
-      const { fields, text } = outcome
       const tookMs = nowMs - startedMs
       const isOurs = wasCancelled || tookMs >= this.spec.statementTimeoutMs
-      const isTimeout = fields['sqlState'] === '57014' && isOurs
-      return this.reject(
-        job,
-        isTimeout
-          ? cancelledError(tookMs, correlationId)
-          : databaseError(fields, text, correlationId),
-      )
+      if (sqlState === '57014' && isOurs)
+        return this.reject(job, cancelledError(tookMs, correlationId))
+      return this.reject(job, databaseError(outcome.fields, outcome.text, correlationId))
     }
-    if (status !== TRANSACTION_STATUS.idle) return this.reject(job, openError(correlationId))
     if (outcome.result.isTooLarge) return this.reject(job, tooLargeError(correlationId))
     const { rows, rowCount, fields, command } = outcome.result
     job.resolve({ rows, rowCount, fields, command })

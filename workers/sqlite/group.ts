@@ -112,7 +112,7 @@ export class Group {
   /** End of a drain. */
   flush(replies: Replies): void {
     if (this.state === 'writing') this.commit(replies)
-    else if (this.state === 'failed') this.upkeep.afterGroup(false)
+    else if (this.state === 'failed') this.upkeep.afterFailure()
     else if (this.state === 'reading') this.endRead()
     this.state = 'idle'
     this.hasRead = false

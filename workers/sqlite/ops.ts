@@ -15,6 +15,7 @@ import type { Handler, Replies, RequestFrame } from '../handler.ts'
 import { Doubts } from './doubts.ts'
 import { Glob } from './glob.ts'
 import { Group, OUTCOME_OK } from './group.ts'
+import { scanKeys } from './keys.ts'
 import { putLarge, readLarge } from './large.ts'
 import { Room } from './room.ts'
 import { PAGE_BYTES } from './statements.ts'
@@ -33,8 +34,6 @@ export function createSqliteHandler(options: StoreOptions): SqliteHandler {
 const EMPTY = Buffer.alloc(0)
 /** Room in the reply buffer for what stands before a value: key, time. A longer key makes it grow. */
 const HEAD_BYTES = 2_048
-/** Keys looked at between two looks at the glob's matches. */
-const SCAN_ROWS = 256
 
 class Tier implements SqliteHandler {
   readonly ops = [OPS.GET, OPS.PUT, OPS.DEL, OPS.KEYS, OPS.READ_PART].map(op => op.code)
@@ -109,7 +108,7 @@ class Tier implements SqliteHandler {
     return {
       entries: store.statements === undefined ? 0 : Math.max(0, this.entries - this.removals()),
       ...figures,
-      maxBytes: store.options.maxBytes,
+      maxBytes: store.maxBytes,
       hits: this.hits,
       misses: this.misses,
       writes: group.writes,
@@ -199,7 +198,7 @@ class Tier implements SqliteHandler {
     const start = this.reader.raw()
     const bytes = frame.end - start
     if (bytes > this.room.valueBytesMax) {
-      const bound = this.store.options.maxBytes
+      const bound = this.store.maxBytes
       throw new HearthError(
         'VALUE_TOO_LARGE',
         `a value of ${bytes} bytes does not fit into tier 2 of ${bound}: raise sqlite.max_bytes`,
@@ -263,30 +262,12 @@ class Tier implements SqliteHandler {
     if (this.isReady()) {
       try {
         this.group.beforeRead()
-        this.scan(glob, after, limit, found)
+        scanKeys(this.store.statements!, this.doubts, glob, after, limit, found)
       } catch (error) {
         this.group.readFailed(error, replies)
       }
     }
     replies.reply(REPLIES.RESULT.code, frame.ticket, encodeValue(found))
-  }
-
-  /** Walks the keys that begin with the glob's prefix; SQLite orders them by their UTF-8 bytes. */
-  private scan(glob: Glob, after: string, limit: number, found: string[]): void {
-    const { keysFrom, keysAfter } = this.store.statements!
-    const nowMs = wallMs()
-    const startsAtPrefix = Buffer.compare(Buffer.from(after), Buffer.from(glob.prefix)) < 0
-    let rows = startsAtPrefix
-      ? keysFrom.all(glob.prefix, SCAN_ROWS)
-      : keysAfter.all(after, SCAN_ROWS)
-    for (;;) {
-      for (const [key, expiresAtMs] of rows) {
-        if (found.length >= limit || !key.startsWith(glob.prefix)) return
-        if (expiresAtMs > nowMs && glob.matches(key) && !this.doubts.holds(key)) found.push(key)
-      }
-      if (rows.length < SCAN_ROWS) return
-      rows = keysAfter.all(rows.at(-1)![0], SCAN_ROWS)
-    }
   }
 
   /** Whether there is a connection; learns anew what depends on its file when it is another one. */

@@ -51,8 +51,8 @@ export class Room {
 
   constructor(store: SqliteStore) {
     this.store = store
-    const maxBytes = Math.max(store.options.maxBytes, MAX_BYTES_LEAST)
-    this.walBytesMax = Math.min(Math.max(maxBytes / 4, WAL_BYTES_LEAST), WAL_BYTES_MOST)
+    const maxBytes = Math.max(store.maxBytes, MAX_BYTES_LEAST)
+    this.walBytesMax = walBytesOf(maxBytes)
     this.walBytesDue = this.walBytesMax * 0.75
     const shmBytes = Math.max(SHM_BYTES_LEAST, this.walBytesMax * SHM_BYTES_PER_WAL_BYTE * 2)
     const mainBytes = maxBytes - this.walBytesMax - shmBytes
@@ -121,4 +121,9 @@ export class Room {
     }
     this.leftPages = growPages + freePages
   }
+}
+
+/** The WAL's share of a bound, in bytes. */
+export function walBytesOf(maxBytes: number): number {
+  return Math.min(Math.max(Math.floor(maxBytes / 4), WAL_BYTES_LEAST), WAL_BYTES_MOST)
 }

@@ -7,12 +7,13 @@
  *            open()                         failed(corrupt)
  *   closed ─────────▶ open ◀── new file ◀── set aside ──▶ closed (that failed too; tried again every REOPEN_MS) */
 
-import { mkdirSync, statSync } from 'node:fs'
+import { mkdirSync, statfsSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import Database from 'better-sqlite3'
 import { monotonicMs, wallMs } from '../../engine/clock.ts'
 import { HearthError } from '../../engine/errors.ts'
 import { removeDatabase, setAside } from './quarantine.ts'
+import { walBytesOf } from './room.ts'
 import {
   APPLICATION_ID,
   PAGE_BYTES,
@@ -49,10 +50,12 @@ export const REOPEN_MS = 500
 /** quick_check reads every page, about 1 ms a MiB here; a larger file is left to the checks on opening and to the walk
  *  of upkeep, which touches every row and meets damage as an error. */
 const CHECK_BYTES_MAX = 32 * 1024 * 1024
+/** A WAL that fills the disk cannot be checkpointed: the file it is to go into has no room to grow. */
+const DISK_SHARE = 0.9
 /** Codes after which the file is not worth keeping; while opening, also those that say it cannot be used as it is. */
 const DAMAGED = /^SQLITE_(CORRUPT|NOTADB|IOERR_(SHORT_READ|DATA|CORRUPTFS))/
 const UNUSABLE =
-  /^SQLITE_(CORRUPT|NOTADB|CANTOPEN|READONLY|PERM|IOERR_(READ|SHORT_READ|DATA|CORRUPTFS))/
+  /^SQLITE_(ERROR|CORRUPT|NOTADB|CANTOPEN|READONLY|PERM|IOERR_(READ|SHORT_READ|DATA|CORRUPTFS))/
 
 export class SqliteStore {
   statements: Statements | undefined
@@ -62,6 +65,8 @@ export class SqliteStore {
   epoch = 0
 
   readonly options: StoreOptions
+  /** The bound in force: the one given, or what the disk can hold if that is less. */
+  readonly maxBytes: number
   private connection: Connection | undefined
   private readonly troubles = new Map<Area, string>()
   private sinceMs = wallMs()
@@ -69,6 +74,7 @@ export class SqliteStore {
 
   constructor(options: StoreOptions) {
     this.options = options
+    this.maxBytes = Math.min(options.maxBytes, diskBytes(options.file) * DISK_SHARE)
     this.open()
   }
 
@@ -87,6 +93,10 @@ export class SqliteStore {
 
   get degraded(): boolean {
     return this.troubles.size > 0
+  }
+
+  hasTrouble(area: Area): boolean {
+    return this.troubles.size > 0 && this.troubles.has(area)
   }
 
   /** Notes an error from SQLite. A damaged file is set aside at once and a new one begun: transactions are gone then. */
@@ -180,6 +190,7 @@ export class SqliteStore {
     connection.pragma('temp_store = memory')
     connection.pragma('mmap_size = 0')
     connection.pragma('wal_autocheckpoint = 0') // upkeep.ts says when
+    connection.pragma(`journal_size_limit = ${walBytesOf(this.maxBytes)}`)
     if (isNew) connection.transaction(() => connection.exec(SCHEMA))()
     else if (bytes <= CHECK_BYTES_MAX) {
       const verdict = value(connection, 'quick_check(1)')
@@ -244,6 +255,16 @@ function strangeness(connection: Connection): string | undefined {
 
 function value(connection: Connection, pragma: string): unknown {
   return connection.pragma(pragma, { simple: true })
+}
+
+/** The size of the disk under the file's folder, or under the nearest folder above it that exists. */
+function diskBytes(file: string): number {
+  try {
+    const { blocks, bsize } = statfsSync(dirname(file))
+    return blocks > 0 ? blocks * bsize : Infinity // 0: a memory disk without a limit
+  } catch {
+    return dirname(file) === file ? Infinity : diskBytes(dirname(file))
+  }
 }
 
 /** -1 when there is no such file. */

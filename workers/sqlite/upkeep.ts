@@ -66,6 +66,11 @@ export class Upkeep {
     if (++this.groups % GROUPS_PER_TURN === 0) this.guarded('write', () => this.step())
   }
 
+  /** After a group that failed: a WAL that can be emptied makes room on a disk that is smaller than the bound. */
+  afterFailure(): void {
+    if (this.room.walBytesUsed > 0) this.guarded('checkpoint', () => this.truncate())
+  }
+
   /** A turn when nothing else is to be done. Returns how soon it wants the next, in milliseconds. */
   idle(): number {
     if (this.guarded('write', () => this.step())) return this.vacuuming ? SOON_MS : WALK_MS
@@ -123,6 +128,7 @@ export class Upkeep {
     const oversizePages = room.oversizePages()
     let freePages = room.freePages()
     if (oversizePages > 0) {
+      this.vacuuming = true
       if (freePages < VACUUM_PAGES) {
         room.evictRun()
         freePages = room.freePages()
@@ -182,7 +188,7 @@ export class Upkeep {
   private checkpoint(isLarge: boolean): void {
     const statements = this.store.statements
     if (statements === undefined) return
-    if (isLarge) return this.truncate()
+    if (isLarge || this.store.hasTrouble('checkpoint')) return this.truncate()
     const [, log, done] = statements.walPages.get()!
     const bytes = log * FRAME_BYTES
     this.room.walBytesUsed = done === log ? 0 : bytes
@@ -190,7 +196,7 @@ export class Upkeep {
     if (bytes < this.room.walBytesDue || done === log) return
     const [, after, copied] = statements.checkpoint.get()!
     if (copied === after) this.room.walBytesUsed = 0
-    else this.room.walStuck = bytes > this.store.options.maxBytes
+    else this.room.walStuck = bytes > this.store.maxBytes
     this.store.succeeded('checkpoint')
   }
 

@@ -1,0 +1,148 @@
+/** Commands: the one table of the CLI. Dispatch, `--help` and usage errors derive from it.
+ *  Owns:   each command's name, operands, options and words.   Not here: what a command does (commands/).
+ *  Thread: main.
+ *  Holds:  (1) a command's file is loaded only when it runs.  (2) `[X]` is optional, `X…` may be repeated, and only the
+ *          last operand may be either.  (3) an option that says `later` is refused with those words. */
+
+import type { Input, Run } from './input.ts'
+
+export interface OptionSpec {
+  /** What stands for its value in the help; a switch has none. */
+  readonly value?: string
+  readonly doc: string
+  /** Part of the contract, not of this version. */
+  readonly later?: string
+}
+
+export interface CommandSpec {
+  readonly operands: readonly string[]
+  readonly summary: string
+  /** More than one line holds, for `hearth COMMAND --help`. */
+  readonly details?: string
+  readonly options: Readonly<Record<string, OptionSpec>>
+  /** Left out: the launcher (hearth.cjs) runs it. */
+  readonly load?: () => Promise<{ run: Run }>
+}
+
+export type { Input }
+
+const JSON_OPTION = { json: { doc: 'machine-readable output, errors too' } } as const
+const SOCKET_OPTION = {
+  socket: {
+    value: 'PATH',
+    doc: "the engine's socket; else $HEARTH_SOCKET, ./.hearth/hearth.sock, the system's",
+  },
+} as const
+const CONFIG_OPTION = {
+  config: {
+    value: 'FILE',
+    doc: 'else $HEARTH_CONFIG, ./hearth.toml, /etc/hearth/hearth.toml',
+  },
+} as const
+
+export const COMMANDS: Readonly<Record<string, CommandSpec>> = {
+  serve: {
+    operands: [],
+    summary: 'run the engine in the foreground, as systemd wants it (Type=notify)',
+    details: `SIGTERM finishes what is in flight and ends; SIGHUP reads the configuration again.
+What it does is logged to stderr, one JSON line each.`,
+    options: { ...CONFIG_OPTION, ...JSON_OPTION },
+  },
+  dev: {
+    operands: [],
+    summary: 'run everything embedded, with sample data and a pretend home service',
+    details: `Keeps its state in ./.hearth: the engine, a Postgres of its own and the readings of a real
+house, about 90 MB; remove that folder to start afresh. A small service then asks the questions of
+a home dashboard, and a table shows which tier answered and how fast. In this folder the other
+commands find this engine by themselves. Ctrl-C stops everything.`,
+    options: {
+      seconds: { value: 'N', doc: 'stop after so many seconds of questions' },
+      ...JSON_OPTION,
+    },
+    load: () => import('./commands/dev.ts'),
+  },
+  ping: {
+    operands: [],
+    summary: 'one round trip to the engine',
+    options: {
+      wait: { value: 'MS', doc: 'try until the engine answers or the time is over: 500 or 5s' },
+      ...SOCKET_OPTION,
+      ...JSON_OPTION,
+    },
+    load: () => import('./commands/ping.ts'),
+  },
+  get: {
+    operands: ['KEY'],
+    summary: 'the value of a key; exits with 1 when there is none',
+    details: `Plain data is shown as JSON, text and (in a pipe) bytes as they are, anything that JSON does not
+know as Node shows it. With --json: dates are ISO text, a bigint is text, bytes are
+{ "base64": … }, a Map is an object or a list of pairs.`,
+    options: { ...SOCKET_OPTION, ...JSON_OPTION },
+    load: () => import('./commands/get.ts'),
+  },
+  set: {
+    operands: ['KEY', 'VALUE'],
+    summary: 'store a value: JSON if it parses, else text',
+    options: {
+      ttl: { value: 'TIME', doc: 'how long it lives: 250ms, 30s, 5m, 1h; 0: until evicted' },
+      policy: { value: 'NAME', doc: 'a TTL by name, such as session or api, instead of --ttl' },
+      tag: { value: 'TAG', doc: '', later: 'tags are not in this version of Hearth yet' },
+      ...SOCKET_OPTION,
+      ...JSON_OPTION,
+    },
+    load: () => import('./commands/set.ts'),
+  },
+  del: {
+    operands: ['KEY…'],
+    summary: 'delete keys; says how many were there',
+    options: { ...SOCKET_OPTION, ...JSON_OPTION },
+    load: () => import('./commands/del.ts'),
+  },
+  keys: {
+    operands: ['[GLOB]'],
+    summary: "keys in order, one a line; 'hourly:*' for some of them",
+    details:
+      'A glob knows * ? [ab] [^a], and \\ before one of them. Quote it, or the shell will read it.',
+    options: { ...SOCKET_OPTION, ...JSON_OPTION },
+    load: () => import('./commands/keys.ts'),
+  },
+  query: {
+    operands: ['SQL', '[PARAM…]'],
+    summary: 'one SQL statement, with $1 … from the parameters',
+    details: `Parameters are sent as text, and Postgres gives them the type that the statement asks for;
+for NULL write null into the statement.`,
+    options: {
+      db: { value: 'NAME', doc: 'another configured database than main' },
+      cache: {
+        value: 'TIME',
+        doc: '',
+        later: 'cached queries are not in this version of Hearth yet',
+      },
+      ...SOCKET_OPTION,
+      ...JSON_OPTION,
+    },
+    load: () => import('./commands/query.ts'),
+  },
+  stats: {
+    operands: [],
+    summary: 'one look: hits by tier, sizes against limits, pools, workers, memory',
+    options: { ...SOCKET_OPTION, ...JSON_OPTION },
+    load: () => import('./commands/stats.ts'),
+  },
+  health: {
+    operands: [],
+    summary: 'health, overall and by part; exits with 1 unless all is ok',
+    options: { ...SOCKET_OPTION, ...JSON_OPTION },
+    load: () => import('./commands/health.ts'),
+  },
+  config: {
+    operands: [],
+    summary: 'the configuration in force and where each value is from; secrets masked',
+    options: {
+      ...CONFIG_OPTION,
+      example: { doc: 'print a hearth.toml with every key, its default and its meaning instead' },
+      ...JSON_OPTION,
+    },
+    load: () => import('./commands/config.ts'),
+  },
+}

@@ -1,0 +1,43 @@
+/** Collector: keeps a thread's heap near what is alive in it.
+ *  Owns:   when this thread collects by itself.   Thread: any; one a thread.
+ *  Holds:  (1) without --expose-gc (an embedding process, a test) it does nothing.  (2) under load a collection comes at most
+ *          once for each GROWTH_BYTES of garbage; idle(), once for each pause.
+ *
+ *  V8 lets a small heap double and more before it collects the old generation, which in a budget of 20 MB is most of it.
+ *  Collecting 5 MB takes about 5 ms; at 18 000 queries/s that is about one a second. */
+
+import { monotonicMs } from './clock.ts'
+
+/** Garbage that may gather above what the last collection left. */
+const GROWTH_BYTES = 1.5 * 1024 * 1024
+/** How often the heap's size is looked at; a look takes some 10 microseconds. */
+const LOOK_MS = 25
+
+type Collect = (options: { type: 'major'; execution: 'sync'; flavor: 'regular' | 'last-resort' }) => void
+
+export class Collector {
+  private readonly collect = (globalThis as { gc?: Collect }).gc
+  private nextLookMs = 0
+  private aliveBytes = 0
+
+  /** After a turn of work. */
+  turn(): void {
+    if (this.collect === undefined) return
+    const nowMs = monotonicMs()
+    if (nowMs < this.nextLookMs) return
+    this.nextLookMs = nowMs + LOOK_MS
+    const usedBytes = process.memoryUsage().heapUsed
+    if (this.aliveBytes === 0 || usedBytes < this.aliveBytes) this.aliveBytes = usedBytes
+    if (usedBytes < this.aliveBytes + GROWTH_BYTES) return
+    this.collect({ type: 'major', execution: 'sync', flavor: 'regular' })
+    this.aliveBytes = process.memoryUsage().heapUsed
+  }
+
+  /** Nothing has come for a while: everything goes that can, compiled code that is not used included. */
+  idle(): boolean {
+    if (this.collect === undefined) return false
+    this.collect({ type: 'major', execution: 'sync', flavor: 'last-resort' })
+    this.aliveBytes = process.memoryUsage().heapUsed
+    return true
+  }
+}

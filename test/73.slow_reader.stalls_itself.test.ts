@@ -1,0 +1,162 @@
+/** Clients that ask and do not read: they stall themselves, the engine's memory stays within bounds, nobody else notices.
+ *  Owns:   one engine a test.   Thread: main of a test process. */
+
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { SESSION_UNSENT_BYTES_MAX } from '../engine/limits.ts'
+import { ownBytes } from '../engine/observe/footprint.ts'
+import { type ServedEngine, serve } from './helpers/engine.ts'
+import { get, nameOf, type RawClient, rawValue, set } from './helpers/frames.ts'
+
+const MEBIBYTE = 1024 * 1024
+
+async function open(engine: ServedEngine): Promise<RawClient> {
+  const client = await engine.raw()
+  await client.hello()
+  return client
+}
+
+/** Runs `during` with an eye on the engine's memory and on another client; gives the most memory and the longest wait. */
+async function watched(
+  engine: ServedEngine,
+  during: () => Promise<void>,
+): Promise<{ peakBytes: number; slowestMs: number }> {
+  const other = await engine.connect()
+  const seen = { peakBytes: 0, slowestMs: 0 }
+  let isOver = false
+  const watching = (async () => {
+    while (!isOver) {
+      const startMs = performance.now()
+      await other.cache.set('other', 1)
+      assert.equal(await other.cache.get('other'), 1)
+      seen.slowestMs = Math.max(seen.slowestMs, performance.now() - startMs)
+      seen.peakBytes = Math.max(seen.peakBytes, ownBytes(engine.pid)!)
+      await sleep(2)
+    }
+  })()
+  await during().finally(() => {
+    isOver = true
+  })
+  await watching
+  return seen
+}
+
+/** Sends as much as the socket takes until it takes no more for a while. */
+async function sendUntilStuck(client: RawClient, bytes: Buffer, timesMax: number): Promise<number> {
+  for (let times = 0; times < timesMax; times++) {
+    if (client.isClosed) return times
+    if (client.socket.write(bytes)) continue
+    const drained = new Promise(resolve => client.socket.once('drain', () => resolve('drained')))
+    if ((await Promise.race([drained, sleep(300, 'stuck')])) === 'stuck') return times
+  }
+  return timesMax
+}
+
+test('gets of memory without reading: the sender is stalled, then served when it reads', async t => {
+  const engine = await serve(t)
+  const client = await open(engine)
+  client.send(set(1, 'k', rawValue(60_000)))
+  await client.reply(1)
+  const settledBytes = ownBytes(engine.pid)!
+  client.pause()
+  const batch = Buffer.concat(Array.from({ length: 1_000 }, (_, i) => get(i, 'k')))
+  let sent = 0
+  const { peakBytes, slowestMs } = await watched(engine, async () => {
+    sent = await sendUntilStuck(client, batch, 200)
+    await sleep(300)
+  })
+  const grownBytes = peakBytes - settledBytes
+  console.log(
+    `# stalled after ${sent}000 gets of 60 kB; +${(grownBytes / MEBIBYTE).toFixed(1)} MiB, others' slowest ${slowestMs.toFixed(1)} ms`,
+  )
+  assert.ok(sent < 200, 'the engine stopped reading')
+  assert.ok(grownBytes < 8 * MEBIBYTE, `grew by ${grownBytes} bytes`)
+  let replies = 0
+  client.resume()
+  for (
+    const endMs = performance.now() + 20_000;
+    replies < 1_000 && performance.now() < endMs;
+    replies++
+  ) {
+    assert.equal(nameOf(await client.next()), 'VALUE_MEMORY')
+  }
+  assert.equal(replies, 1_000)
+})
+
+test('gets of large values without reading: one piece of each is in memory, no more', async t => {
+  const engine = await serve(t, { HEARTH_SQLITE_MAX_BYTES: '64MiB' })
+  const client = await open(engine)
+  for (let i = 0; i < 4; i++) client.send(set(i, `large:${i}`, rawValue(4 * MEBIBYTE, i)))
+  for (let i = 0; i < 4; i++) await client.reply(i)
+  await sleep(1_500)
+  const settledBytes = ownBytes(engine.pid)!
+  const readers = await Promise.all(Array.from({ length: 10 }, () => open(engine)))
+  const { peakBytes, slowestMs } = await watched(engine, async () => {
+    for (const reader of readers) {
+      reader.pause()
+      reader.send(...[0, 1, 2, 3].map(i => get(i, `large:${i}`)))
+    }
+    await sleep(1_000)
+  })
+  const grownBytes = peakBytes - settledBytes
+  console.log(
+    `# 40 stalled reads of 4 MiB: +${(grownBytes / MEBIBYTE).toFixed(1)} MiB, others' slowest ${slowestMs.toFixed(1)} ms`,
+  )
+  // 40 pieces of 256 KiB, and what the allocator rounds up.
+  assert.ok(grownBytes < 24 * MEBIBYTE, `grew by ${grownBytes} bytes`)
+  const reader = readers[0]!
+  reader.resume()
+  const bytes = [0, 0, 0, 0]
+  for (let ended = 0; ended < 4; ) {
+    const reply = await reader.next()
+    bytes[reply.id]! += reply.body.length
+    if (nameOf(reply) === 'VALUE_SQLITE') ended++
+  }
+  assert.deepEqual(bytes, Array(4).fill(4 * MEBIBYTE))
+})
+
+test('replies past the limit close the connection, and their memory is given back', async t => {
+  const engine = await serve(t, {
+    HEARTH_SQLITE_MAX_BYTES: '64MiB',
+    HEARTH_MEMORY_MAX_BYTES: '1MiB',
+  })
+  const client = await open(engine)
+  // Hits in SQLite are asked for before it is known how long they are.
+  const bytes = 200_000
+  for (let i = 0; i < 20; i++) client.send(set(i, `k:${i}`, rawValue(bytes)))
+  for (let i = 0; i < 20; i++) await client.reply(i)
+  await sleep(1_500)
+  const settledBytes = ownBytes(engine.pid)!
+  client.pause()
+  const { peakBytes, slowestMs } = await watched(engine, async () => {
+    client.send(...Array.from({ length: 1_500 }, (_, i) => get(i, `k:${i % 20}`)))
+    await engine.untilLogged('does not read its replies')
+  })
+  await sleep(2_000)
+  const leftBytes = ownBytes(engine.pid)! - settledBytes
+  console.log(
+    `# closed at the limit: peak +${((peakBytes - settledBytes) / MEBIBYTE).toFixed(1)} MiB, left +${(leftBytes / MEBIBYTE).toFixed(1)} MiB, others' slowest ${slowestMs.toFixed(1)} ms`,
+  )
+  assert.ok(peakBytes - settledBytes < SESSION_UNSENT_BYTES_MAX + 16 * MEBIBYTE)
+  assert.ok(leftBytes < 6 * MEBIBYTE, `kept ${leftBytes} bytes`)
+  assert.equal((await (await engine.connect()).stats()).clients, 2, 'its place is free')
+})
+
+test('a reader that is merely behind gets a thousand values of tier 2 without being cut off', async t => {
+  const engine = await serve(t, {
+    HEARTH_SQLITE_MAX_BYTES: '256MiB',
+    HEARTH_MEMORY_MAX_BYTES: '1MiB',
+  })
+  const hearth = await engine.connect({ timeoutMs: 30_000 })
+  const keys = Array.from({ length: 1_000 }, (_, i) => `k:${i}`)
+  const value = Buffer.alloc(60_000, 7)
+  await hearth.cache.setMany(keys.map(key => ({ key, value })))
+  const asked = hearth.cache.getMany<Buffer>(keys)
+  await new Promise(setImmediate)
+  // The service is busy with something else while its replies come.
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 700)
+  const found = await asked
+  assert.ok(found.every(bytes => bytes?.length === value.length))
+  assert.doesNotMatch(engine.log(), /does not read/)
+})
