@@ -88,8 +88,10 @@ export function machineLine(): string {
 
 function inFreshProcess(file: string, name: string, size: Size): Row {
   const script = fileURLToPath(import.meta.url)
-  const options = { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] } as const
-  const printed = execFileSync(process.execPath, [script, file, name, size], options)
+  const printed = execFileSync(process.execPath, [script, file, name, size], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
   return JSON.parse(printed.trim().split('\n').at(-1)!) as Row
 }
 

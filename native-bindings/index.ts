@@ -7,7 +7,9 @@ import { HearthError } from '../engine/errors.ts'
 import search from './libpq_search.cjs'
 import load from './load.cjs'
 
-const native = load.loadNative(import.meta.dirname)
+/** Undefined in a CommonJS bundle, where load.cjs has __dirname. */
+const HERE: string | undefined = import.meta.dirname
+const native = load.loadNative(HERE)
 
 /** Who is at the other end of a Unix socket, as the kernel noted it when the connection was made. */
 export interface Credentials {
@@ -121,19 +123,19 @@ export function configureLibpq(paths: readonly string[]): boolean {
 
 /** The process's libpq, loading it if need be; undefined when none can be loaded, and libpqProblem() says why. */
 export function libpqInfo(): LibpqInfo | undefined {
-  const found = search.findLibpq(import.meta.dirname)
+  const found = search.findLibpq(HERE)
   return typeof found === 'string' ? undefined : found
 }
 
 /** Why libpqInfo() is undefined, with what to install; undefined when there is a libpq. */
 export function libpqProblem(): string | undefined {
-  const found = search.findLibpq(import.meta.dirname)
+  const found = search.findLibpq(HERE)
   return typeof found === 'string' ? found : undefined
 }
 
 /** libpqInfo() for whoever cannot go on without: NOT_CONFIGURED, saying what to install. */
 export function requireLibpq(): LibpqInfo {
-  const found = search.findLibpq(import.meta.dirname)
+  const found = search.findLibpq(HERE)
   if (typeof found === 'string') throw new HearthError('NOT_CONFIGURED', found)
   return found
 }

@@ -4,8 +4,8 @@
  *  Thread: any; the addon loads one libpq for the whole process, for the first thread that asks.
  *  Holds:  looks, never writes: the package's libpq.so.5 is a symbolic link that its install script makes, and where scripts
  *          are denied the file that the link would point to is taken from pg-symlinks.json. */
-const { existsSync, readFileSync } = require('node:fs')
-const { dirname, join } = require('node:path')
+const { existsSync, readFileSync } = process.getBuiltinModule('node:fs')
+const { dirname, join } = process.getBuiltinModule('node:path')
 const { bindingFolder, loadNative } = require('./load.cjs')
 
 const LINK = 'native/lib/libpq.so.5'

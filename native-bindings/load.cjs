@@ -4,8 +4,9 @@
  *  Thread: any number of them, each for itself.
  *  Holds:  works from the source tree, from a bundle in dist/ beside native-bindings/, and inside anybody's node_modules:
  *          it goes up from where it stands until it meets the folder native-bindings. */
-const { existsSync } = require('node:fs')
-const { dirname, join, resolve } = require('node:path')
+// Not require(): in a bundle that is an ES module there is none.
+const { existsSync } = process.getBuiltinModule('node:fs')
+const { dirname, join, resolve } = process.getBuiltinModule('node:path')
 
 const LEVELS_MAX = 5
 

@@ -150,6 +150,8 @@ const ENTRIES = [
   'native-bindings/build.mjs',
   'native-bindings/libpq/index.cjs',
   'bench/run.ts',
+  'bench/macro/gate.ts',
+  'bench/macro/peers.ts',
   'test/run.ts',
 ]
 

@@ -13,7 +13,12 @@ import { Memory } from '../engine/cache/memory.ts'
 import { createSegment, SEGMENT_BYTES_MIN } from '../engine/cache/segment.ts'
 import { monotonicMs } from '../engine/clock.ts'
 import { FULL, Random, SEED } from './helpers/random.ts'
-import { keyOf, type ReaderOptions, type ReaderReport, valueOf } from './helpers/segment_reader.ts'
+import {
+  bytesOfVersion,
+  keyOf,
+  type ReaderOptions,
+  type ReaderReport,
+} from './helpers/segment_reader.ts'
 
 const KEY_COUNT = 120
 const CHURN_MS = FULL ? 20_000 : 5_000
@@ -52,7 +57,7 @@ async function churn(memory: Memory, floors: Int32Array): Promise<number> {
       if (random.chance(0.2)) memory.delete(hash, bytes, 0, bytes.length)
       else {
         // One in ten is stored as expired: the reader's clock stands at 0.
-        const value = valueOf(key, versions[key]! + 1)
+        const value = bytesOfVersion(key, versions[key]! + 1)
         const expiresAtMs = random.chance(0.1) ? 0 : Infinity
         memory.set(hash, bytes, 0, bytes.length, value, 0, value.length, expiresAtMs)
         versions[key]! += expiresAtMs === 0 ? 2 : 1

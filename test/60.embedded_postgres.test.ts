@@ -230,26 +230,34 @@ test('a package installed without scripts, below a private folder, still runs', 
   removeIfEmpty(cache)
 })
 
-test('the server and its folder go when the process that started it is killed', async () => {
-  const doomed = temporaryFolder()
-  const script = `
-    import { startPostgres } from ${JSON.stringify(join(import.meta.dirname, '../engine/dev/embedded_postgres.ts'))}
-    const server = await startPostgres({ dataDir: ${JSON.stringify(join(doomed, 'data'))},
-      settings: { fsync: 'off' }, removeOnDeath: ${JSON.stringify(doomed)} })
-    console.log(server.pid)
-    setInterval(() => {}, 1000)`
-  const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
-    stdio: ['ignore', 'pipe', 'inherit'],
+for (const [state, act] of [
+  ['running', ''],
+  ['stopped', 'await server.stop()'],
+  ['restarted', 'await server.restart()'],
+] as const) {
+  test(`a ${state} server and its folder go when the process that started it is killed`, async () => {
+    const doomed = temporaryFolder()
+    const script = `
+      import { startPostgres } from ${JSON.stringify(join(import.meta.dirname, '../engine/dev/embedded_postgres.ts'))}
+      const server = await startPostgres({ dataDir: ${JSON.stringify(join(doomed, 'data'))},
+        settings: { fsync: 'off' }, removeOnDeath: ${JSON.stringify(doomed)} })
+      const pid = server.pid
+      ${act}
+      console.log(server.pid ?? pid)
+      setInterval(() => {}, 1000)`
+    const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    const pid = Number(await new Promise<Buffer>(resolve => child.stdout.once('data', resolve)))
+    assert.equal(existsSync(`/proc/${pid}`), state !== 'stopped')
+    child.kill('SIGKILL')
+    const untilMs = monotonicMs() + 5_000
+    const isLeft = () => existsSync(`/proc/${pid}`) || existsSync(doomed)
+    while (isLeft() && monotonicMs() < untilMs) await sleep(20)
+    assert.ok(!existsSync(`/proc/${pid}`), 'the server is gone')
+    assert.ok(!existsSync(doomed), 'its folder too')
   })
-  const pid = Number(await new Promise<Buffer>(resolve => child.stdout.once('data', resolve)))
-  assert.ok(existsSync(`/proc/${pid}`))
-  child.kill('SIGKILL')
-  const untilMs = monotonicMs() + 5_000
-  while ((existsSync(`/proc/${pid}`) || existsSync(doomed)) && monotonicMs() < untilMs)
-    await sleep(20)
-  assert.ok(!existsSync(`/proc/${pid}`), 'the server is gone')
-  assert.ok(!existsSync(doomed), 'its folder too')
-})
+}
 
 test('the sample data loads once, whole, and can be asked', async () => {
   const client = await WireClient.open(server.url)

@@ -8,12 +8,12 @@ import type { HearthError } from '../engine/errors.ts'
 import { RESULT_BYTES_MAX } from '../workers/postgres/database.ts'
 import { sharedPostgres, type TestPostgres } from './helpers/postgres.ts'
 import { openPool } from './helpers/postgres_pool.ts'
+import { Random, SEED } from './helpers/random.ts'
 
-const SEED = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31))
 let postgres: TestPostgres
 
 before(async () => {
-  console.log(`# SEED=${SEED}`)
+  console.log(`# HEARTH_TEST_SEED=${SEED}`)
   postgres = await sharedPostgres()
 })
 
@@ -258,11 +258,11 @@ describe('parameters', () => {
 
   test('random texts and numbers come back as they went', async t => {
     const { query } = openPool(t, postgres.url)
-    const random = randomOf(SEED)
+    const random = new Random(SEED)
     const texts = Array.from({ length: 200 }, () => randomText(random))
     const numbers = Array.from(
       { length: 200 },
-      () => (random() - 0.5) * 10 ** Math.floor(random() * 40 - 20),
+      () => random.between(-1e6, 1e6) * 10 ** random.between(-20, 20),
     )
     const { rows } = await query(
       'select $1::text[] as texts, $2::float8[] as numbers, $3::jsonb as json',
@@ -343,40 +343,8 @@ describe('an error of the server', () => {
   })
 })
 
-/** mulberry32 */
-function randomOf(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
+function randomText(random: Random): string {
+  return Array.from({ length: random.below(40) }, () => random.pick(ALPHABET)).join('')
 }
 
-function randomText(random: () => number): string {
-  const alphabet = [
-    'a',
-    'Z',
-    '0',
-    ' ',
-    '"',
-    "'",
-    '\\',
-    '{',
-    '}',
-    ',',
-    '\n',
-    '\t',
-    'é',
-    '€',
-    '🏠',
-    '$1',
-    'NULL',
-    '%',
-  ]
-  return Array.from(
-    { length: Math.floor(random() * 40) },
-    () => alphabet[Math.floor(random() * alphabet.length)],
-  ).join('')
-}
+const ALPHABET = [...`aZ0 "'\\{},\n\té€🏠%;`, '$1', 'NULL']

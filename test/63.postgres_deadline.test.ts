@@ -47,7 +47,8 @@ test('at its deadline a statement is cancelled at the server within 100 ms', asy
 })
 
 test('fifty deadlines at once leave nothing running and every connection usable', async t => {
-  const { query, value, pool } = openPool(t, postgres.url, { size: 10, overflow: 0 })
+  const { query, value, pool } = openPool(t, postgres.url, { size: 10, overflow: 0, min: 10 })
+  await until('ten are idle', () => pool.stats().idle === 10)
   const outcomes = await Promise.allSettled(
     Array.from({ length: 50 }, () => query('select pg_sleep(20)', [], 300)),
   )

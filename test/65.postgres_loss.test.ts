@@ -10,12 +10,12 @@ import { monotonicMs } from '../engine/clock.ts'
 import type { HearthError } from '../engine/errors.ts'
 import { sharedPostgres, type TestPostgres } from './helpers/postgres.ts'
 import { openPool, type TestPool, until } from './helpers/postgres_pool.ts'
+import { Random, SEED } from './helpers/random.ts'
 
-const SEED = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31))
 let postgres: TestPostgres
 
 before(async () => {
-  console.log(`# SEED=${SEED}`)
+  console.log(`# HEARTH_TEST_SEED=${SEED}`)
   postgres = await sharedPostgres()
 })
 
@@ -82,10 +82,10 @@ describe('a terminated backend', () => {
 test('under load and terminations nothing runs twice, and nothing acknowledged is lost', async t => {
   const { query, value, pool } = openPool(t, postgres.url, { size: 6, overflow: 0 })
   await query('create table effects (id int)')
-  const random = randomOf(SEED)
+  const random = new Random(SEED)
   const outcome = await load(pool, query, async () => {
     for (let round = 0; round < 12; round++) {
-      await sleep(random() * 80)
+      await sleep(random.below(80))
       await postgres.terminateBackends()
     }
   })
@@ -301,15 +301,4 @@ async function check(outcome: LoadOutcome, value: TestPool['value']): Promise<vo
   const told = [...outcome.acknowledged, ...outcome.unknown]
   const secretly = 'select count(*) from effects where not id = any($1::int[])'
   assert.equal(await value(secretly, [told]), 0, 'what was said not to have run has not')
-}
-
-/** mulberry32 */
-function randomOf(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
 }

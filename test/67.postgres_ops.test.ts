@@ -13,13 +13,12 @@ import { sharedPostgres, type TestPostgres } from './helpers/postgres.ts'
 let postgres: TestPostgres
 let handler: Handler
 
-before(async t => {
+before(async () => {
   postgres = await sharedPostgres()
   const history = await postgres.createDatabase('history')
   handler = createPostgresHandler({
     databases: { main: { url: postgres.url }, history: { url: history } },
   })
-  void t
 })
 
 interface Reply {

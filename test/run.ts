@@ -80,6 +80,7 @@ async function runAll(files: readonly string[], timeout: number): Promise<number
     if (group.files.length === 0) continue
     for await (const event of run({ ...group, timeout })) {
       if (!summary.takes(event)) reporter.write(event)
+      tellSignal(event)
     }
   }
   for (const event of summary.events()) reporter.write(event)
@@ -90,6 +91,14 @@ async function runAll(files: readonly string[], timeout: number): Promise<number
 interface Event {
   readonly type: string
   readonly data: unknown
+}
+
+/** A file whose process was killed has failed without a word of its own. */
+function tellSignal(event: Event): void {
+  if (event.type !== 'test:fail') return
+  const { file, details } = event.data as { file?: string; details: { error: { signal?: string } } }
+  const { signal } = details.error
+  if (typeof signal === 'string') console.error(`# ${file ?? 'a test file'} was ended by ${signal}`)
 }
 
 /** The closing figures of each group, added up. */

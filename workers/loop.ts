@@ -146,15 +146,18 @@ class IdleTurn {
   private lastBusyMs = monotonicMs()
   private hasCollected = false
   private nextMs = IDLE_MS
+  private lastTurnMs = monotonicMs()
 
   constructor(hosted: Hosted[], collector: Collector) {
     this.hosted = hosted
     this.collector = collector
   }
 
+  /** Housekeeping has its turn now and then also when there is no pause: a disk that was full is tried again, whatever reads come. */
   busy(): void {
     this.lastBusyMs = monotonicMs()
     this.hasCollected = false
+    if (this.lastBusyMs - this.lastTurnMs >= BUSY_TURN_MS) this.turn()
     this.nextMs = IDLE_MS
   }
 
@@ -169,11 +172,17 @@ class IdleTurn {
       this.hasCollected = true
       this.collector.idle()
     }
+    this.turn()
+  }
+
+  private turn(): void {
     this.nextMs = Math.min(...this.hosted.map(({ handler }) => handler.idle?.() ?? IDLE_MS_MAX))
+    this.lastTurnMs = monotonicMs()
   }
 }
 
 const IDLE_MS_MAX = 10_000
+const BUSY_TURN_MS = 1_000
 const EMPTY = new Uint8Array(0)
 
 function handlersByOp(hosted: Hosted[]): (Handler | undefined)[] {

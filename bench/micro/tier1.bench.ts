@@ -97,7 +97,7 @@ function segmentStore(): Store {
 function mapStore(): Store {
   const map = new Map<string, Buffer>()
   return {
-    get: key => map.get(key.latin1Slice(0, key.length))?.[0] ?? 0,
-    set: (key, value) => void map.set(key.latin1Slice(0, key.length), Buffer.from(value)),
+    get: key => map.get(key.toString('latin1'))?.[0] ?? 0,
+    set: (key, value) => void map.set(key.toString('latin1'), Buffer.from(value)),
   }
 }

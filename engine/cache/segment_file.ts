@@ -1,9 +1,10 @@
 /** segment_file: where tier 1's memory comes from: a file in RAM that other processes can map, or plain memory.
  *  Owns:   the file's name and life.   Thread: main.
- *  Holds:  a file is created anew for each engine; one that a killed engine left is unlinked first, so RAM is not lost.
+ *  Holds:  a file is created anew for each engine, under a name of its own, so that one that starts and is refused takes nothing
+ *          from the one that serves; what a killed engine of this socket left is unlinked first, so RAM is not lost.
  *          Clients that still map an old one keep it alive, and see that it is closed or that its engine is gone. */
 
-import { statfsSync, unlinkSync } from 'node:fs'
+import { readdirSync, statfsSync, unlinkSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { log } from '../log.ts'
 import { hashKey } from './segment.ts'
@@ -19,6 +20,9 @@ export type MapFile = (path: string, bytes: number, options: { mode: number }) =
 
 const TMPFS_MAGIC = 0x0102_1994
 const SHARED_MEMORY_DIR = '/dev/shm'
+const SUFFIX = '.segment'
+/** Segments this process has made: of two engines in one process neither takes the other's for a leftover. */
+let segmentCount = 0
 
 /** Memory for a segment. Without the native binding, or where no tmpfs is writable, it is not shared: gets then use the socket. */
 export function segmentMemory(
@@ -27,10 +31,11 @@ export function segmentMemory(
   mode: number,
   mapFile: MapFile | undefined,
 ): SegmentMemory {
-  const path = segmentPath(socketPath)
-  if (mapFile !== undefined && path !== undefined) {
+  const place = segmentPlace(socketPath)
+  if (mapFile !== undefined && place !== undefined) {
+    const path = `${place}.${process.pid}-${++segmentCount}${SUFFIX}`
     try {
-      unlinkQuietly(path)
+      unlinkLeftovers(place)
       const memory = mapFile(path, bytes, { mode })
       return { memory, path, release: () => unlinkQuietly(path) }
     } catch (error) {
@@ -43,16 +48,38 @@ export function segmentMemory(
   return { memory: new ArrayBuffer(bytes), path: undefined, release: () => undefined }
 }
 
-/** Beside the socket when that is in RAM, else in /dev/shm under a name that belongs to this socket. */
-function segmentPath(socketPath: string): string | undefined {
+/** Unlinks the segments of this socket whose engine is gone. */
+function unlinkLeftovers(place: string): void {
+  const prefix = `${basename(place)}.`
+  for (const name of readdirSync(dirname(place))) {
+    if (!name.startsWith(prefix) || !name.endsWith(SUFFIX)) continue
+    const [pid, count] = name.slice(prefix.length, -SUFFIX.length).split('-').map(Number)
+    const isOurs = pid === process.pid && count! < segmentCount
+    if (!isOurs && (pid === process.pid || !isAlive(pid!)))
+      unlinkQuietly(join(dirname(place), name))
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM'
+  }
+}
+
+/** Beside the socket when that is in RAM, else in /dev/shm under a name that belongs to this socket: how the path begins. */
+function segmentPlace(socketPath: string): string | undefined {
   const beside = dirname(socketPath)
-  if (isTmpfs(beside)) return join(beside, `${basename(socketPath)}.segment`)
+  if (isTmpfs(beside)) return join(beside, basename(socketPath))
   if (!isTmpfs(SHARED_MEMORY_DIR)) return undefined
   // A name, not a secret: the file itself is created exclusively, with its owner's permissions.
   const owner = Buffer.from(`${process.geteuid?.()}:${socketPath}`)
-  const hex = (seed: number) => (hashKey(seed, owner, 0, owner.length) >>> 0).toString(16).padStart(8, '0')
+  const hex = (seed: number) =>
+    (hashKey(seed, owner, 0, owner.length) >>> 0).toString(16).padStart(8, '0')
   const name = hex(1) + hex(2)
-  return join(SHARED_MEMORY_DIR, `hearth-${name}.segment`)
+  return join(SHARED_MEMORY_DIR, `hearth-${name}`)
 }
 
 function isTmpfs(directory: string): boolean {

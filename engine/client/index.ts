@@ -3,6 +3,7 @@
  *  Holds:  nothing here imports the engine; a client process loads no SQLite, no libpq. */
 
 import { EventEmitter } from 'node:events'
+import { monotonicMs } from '../clock.ts'
 import { clientSocketPath } from '../config/socket_path.ts'
 import { HearthError } from '../errors.ts'
 import type { EngineStats, Health } from '../figures.ts'
@@ -65,9 +66,9 @@ export class Hearth extends EventEmitter<{ state: [HearthState, Error?] }> {
 
   /** One round trip; resolves with its duration in milliseconds. */
   async ping(): Promise<number> {
-    const startMs = performance.now()
+    const startMs = monotonicMs()
     await this.connection.request(new PlainRequest(OPS.PING.code))
-    return performance.now() - startMs
+    return monotonicMs() - startMs
   }
 
   /** The engine's figures. */

@@ -17,7 +17,15 @@ import {
   serverUser,
 } from './postgres_binaries.ts'
 import { choosePlaces, makePrivate, type Places } from './postgres_places.ts'
-import { childrenOf, clearStalePid, isAlive, readPid, runAs, watch } from './postgres_process.ts'
+import {
+  childrenOf,
+  clearStalePid,
+  dismiss,
+  isAlive,
+  readPid,
+  runAs,
+  watch,
+} from './postgres_process.ts'
 
 export const SUPERUSER = 'postgres'
 const START_MS_MAX = 30_000
@@ -110,6 +118,7 @@ class Server implements EmbeddedPostgres {
 
   async start(): Promise<void> {
     clearStalePid(this.dataDir)
+    this.watchdog ??= watch(this.dataDir, this.options.removeOnDeath)
     const log = openSync(this.logFile, 'w', 0o600)
     const settings = { ...SETTINGS, ...this.options.settings }
     const child = spawn(
@@ -132,7 +141,6 @@ class Server implements EmbeddedPostgres {
       if (this.child === child) this.child = undefined
     })
     await this.ready(child)
-    this.watchdog = watch(child.pid!, this.dataDir, this.options.removeOnDeath)
   }
 
   async stop(): Promise<void> {
@@ -181,7 +189,8 @@ class Server implements EmbeddedPostgres {
       await this.exited
       clearTimeout(patience)
     }
-    this.watchdog?.stdin?.end('done\n')
+    if (this.options.removeOnDeath !== undefined) return // it has a folder to see to
+    dismiss(this.watchdog)
     this.watchdog = undefined
   }
 

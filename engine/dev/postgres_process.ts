@@ -68,21 +68,13 @@ export function runAs(user: ServerUser | undefined): {
   return user === undefined ? { env } : { uid: user.uid, gid: user.gid, env }
 }
 
-/** A shell that waits for our end of its pipe to close, which happens however we die; `done` sends it home. */
-export function watch(
-  pid: number,
-  dataDir: string,
-  removeOnDeath: string | undefined,
-): ChildProcess {
-  const watchdog = spawn(
-    '/bin/sh',
-    ['-c', WATCHDOG, 'sh', String(pid), dataDir, removeOnDeath ?? ''],
-    {
-      cwd: '/',
-      detached: true,
-      stdio: ['pipe', 'ignore', 'ignore'],
-    },
-  )
+/** A shell that waits for our end of its pipe to close, which happens however we die; dismiss() sends it home. */
+export function watch(dataDir: string, removeOnDeath: string | undefined): ChildProcess {
+  const watchdog = spawn('/bin/sh', ['-c', WATCHDOG, 'sh', dataDir, removeOnDeath ?? ''], {
+    cwd: '/',
+    detached: true,
+    stdio: ['pipe', 'ignore', 'ignore'],
+  })
   watchdog.on('error', () => {}) // without a shell there is no watchdog; the server still runs
   watchdog.stdin!.on('error', () => {})
   watchdog.unref()
@@ -90,16 +82,23 @@ export function watch(
   return watchdog
 }
 
-// The number is checked against postmaster.pid, since it may belong to another process by then.
+export function dismiss(watchdog: ChildProcess | undefined): void {
+  watchdog?.stdin?.end('done\n')
+}
+
+// The server is whoever postmaster.pid names, if it works in the data folder: the number alone may be another's by now.
 const WATCHDOG = `
 read -r word
 [ "$word" = done ] && exit 0
-is_ours() { read -r pid < "$2/postmaster.pid" && [ "$pid" = "$1" ] && kill -0 "$1"; }
-if is_ours "$1" "$2"; then
-  kill -INT "$1"
-  tries=0
-  while is_ours "$1" "$2" && [ $tries -lt 100 ]; do sleep 0.1; tries=$((tries + 1)); done
-  is_ours "$1" "$2" && kill -QUIT "$1" && sleep 0.5
-fi
-[ -n "$3" ] && rm -rf "$3"
+is_running() {
+  read -r pid < "$1/postmaster.pid" && [ "$(readlink "/proc/$pid/cwd")" = "$1" ]
+}
+tries=0
+while is_running "$1" && [ $tries -lt 100 ]; do
+  [ $tries -eq 0 ] && kill -INT "$pid"
+  [ $tries -eq 90 ] && kill -QUIT "$pid"
+  sleep 0.1
+  tries=$((tries + 1))
+done
+[ -n "$2" ] && { sleep 0.1; rm -rf "$2"; }
 `

@@ -31,11 +31,13 @@ export interface Exit {
 /** A running, or stopped, `hearth serve`. */
 export class ServedEngine {
   readonly folder: string
-  readonly socket: string
+  socket: string
   readonly stateDir: string
   readonly env: Record<string, string>
   /** What the engine told the first client of its present run. */
   greeting: Greeting | undefined
+  /** What is to be undone between its end and the removal of its folder. */
+  readonly endings: (() => void)[] = []
   /** From spawn() until the engine answered. */
   readyMs = 0
   private child: ChildProcess | undefined
@@ -77,9 +79,10 @@ export class ServedEngine {
     return this
   }
 
-  /** Starts the child and waits for nothing. */
+  /** Starts the child and waits for nothing. A HEARTH_SOCKET given here is this engine's from now on. */
   spawn(env: Record<string, string> = {}): void {
     ensureBuilt()
+    this.socket = env['HEARTH_SOCKET'] ?? this.socket
     const child = spawn(process.execPath, [HEARTH, 'serve'], {
       cwd: this.folder,
       env: { ...cleanEnvironment(), ...this.env, ...env },
@@ -168,6 +171,7 @@ export class ServedEngine {
   async remove(): Promise<void> {
     for (const client of this.clients) await client.close()
     if (this.isRunning) await this.kill()
+    for (const end of this.endings) end()
     for (const path of this.segments) rmSync(path, { force: true })
     rmSync(this.folder, { recursive: true, force: true })
   }

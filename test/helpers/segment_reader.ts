@@ -24,7 +24,7 @@ export interface ReaderReport {
 }
 
 /** Bytes of a version of a key: its length and content follow from the two numbers. */
-export function valueOf(key: number, version: number): Buffer {
+export function bytesOfVersion(key: number, version: number): Buffer {
   const draw = mix((key << 20) ^ version)
   const length = 8 + (draw % (draw & 0x100 ? 60 : 1_500))
   const value = Buffer.alloc(length, draw & 0xff)
@@ -123,6 +123,7 @@ function errorIn(value: Buffer, key: number, floor: number): string | undefined 
   if (found !== key) return `asked for key ${key}, got key ${found}`
   if (version < floor)
     return `key ${key}: version ${version} was over, ${floor} is the oldest allowed`
-  if (!value.equals(valueOf(key, version))) return `key ${key}: torn bytes in version ${version}`
+  if (!value.equals(bytesOfVersion(key, version)))
+    return `key ${key}: torn bytes in version ${version}`
   return undefined
 }

@@ -53,14 +53,14 @@ export function importsOf(source: Source): Import[] {
   const found: Import[] = []
   for (const match of code.matchAll(/^(?:import|export)\s+([^'";]*?)\s*from\s+'([^']+)'/gm)) {
     found.push({
-      ...place(source, code, match.index),
+      line: lineOf(code, match.index),
       target: resolved(source, match[2]!),
       isType: isType(match[1]!),
     })
   }
   for (const match of code.matchAll(/^import\s+'([^']+)'|\b(?:import|require)\(\s*'([^']+)'/gm)) {
     const target = resolved(source, match[1] ?? match[2]!)
-    found.push({ ...place(source, code, match.index), target, isType: false })
+    found.push({ line: lineOf(code, match.index), target, isType: false })
   }
   return found
 }
@@ -86,11 +86,14 @@ export function withoutComments(text: string): string {
 
 function paths(): string[] {
   try {
-    const options = { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] } as const
     const listed = execFileSync(
       'git',
       ['ls-files', '-co', '--exclude-standard', '--', ...FOLDERS],
-      options,
+      {
+        cwd: root,
+        encoding: 'utf8',
+        stdio: ['ignore', 'pipe', 'ignore'],
+      },
     )
     return listed.split('\n').filter(path => path !== '' && exists(path) && !IGNORED.test(path))
   } catch {
@@ -108,8 +111,8 @@ function resolved(source: Source, specifier: string): string {
   return specifier.startsWith('.') ? posix.join(dirname(source.path), specifier) : specifier
 }
 
-function place(_: Source, code: string, index: number): { line: number } {
-  return { line: code.slice(0, index).split('\n').length }
+function lineOf(code: string, index: number): number {
+  return code.slice(0, index).split('\n').length
 }
 
 /** `type X`, or braces in which every name is a type. */

@@ -4,6 +4,7 @@
  *          (2) no password: libpq's messages carry none, and the URL is never quoted. */
 
 import { type ErrorDetails, HearthError } from '../../engine/errors.ts'
+import { RESULT_BYTES_MAX, WAITING_COUNT_MAX } from './database.ts'
 
 /** libpq's diagnostic fields, by the names of npm libpq. */
 export type ErrorFields = Record<string, string | undefined>
@@ -94,6 +95,49 @@ export function loginError(message: string, correlationId: string): HearthError 
   return new HearthError(
     'UNAVAILABLE',
     `Postgres refused the connection (${oneLine(message)}); check the url of this database`,
+    { correlationId },
+  )
+}
+
+/** No connection came free; nothing was sent. */
+export function exhaustedError(
+  name: string,
+  waitedMs: number,
+  why: string,
+  isDown: boolean,
+  correlationId: string,
+): HearthError {
+  return new HearthError(
+    isDown ? 'UNAVAILABLE' : 'POOL_EXHAUSTED',
+    `no connection to database "${name}" came free within ${Math.round(waitedMs)} ms (${why}); nothing was sent`,
+    { correlationId },
+  )
+}
+
+export function closedError(name: string): HearthError {
+  return new HearthError('CLOSED', `the pool of database "${name}" is closed; nothing was sent`)
+}
+
+export function busyError(name: string, correlationId: string): HearthError {
+  return new HearthError(
+    'BUSY',
+    `${WAITING_COUNT_MAX} requests wait for database "${name}" already; nothing was sent`,
+    { correlationId },
+  )
+}
+
+export function openError(correlationId: string): HearthError {
+  return new HearthError(
+    'BAD_REQUEST',
+    'the statement left a transaction or a COPY open, which was rolled back: use a transaction instead',
+    { correlationId },
+  )
+}
+
+export function tooLargeError(correlationId: string): HearthError {
+  return new HearthError(
+    'VALUE_TOO_LARGE',
+    `the result is larger than ${RESULT_BYTES_MAX} bytes: stream it, or ask for less`,
     { correlationId },
   )
 }

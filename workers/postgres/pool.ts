@@ -9,7 +9,7 @@
  *  to `size`, and up to `overflow` more once somebody has waited for OVERFLOW_AFTER_MS. */
 
 import { monotonicMs } from '../../engine/clock.ts'
-import { HearthError } from '../../engine/errors.ts'
+import type { HearthError } from '../../engine/errors.ts'
 import { type Connection, type Outcome, TRANSACTION_STATUS } from './connection.ts'
 import type {
   CloseReason,
@@ -19,9 +19,18 @@ import type {
   QueryRequest,
   Result,
 } from './database.ts'
-import { RESULT_BYTES_MAX, WAITING_COUNT_MAX } from './database.ts'
 import { Dialer } from './dial.ts'
-import { cancelledError, databaseError, lostError, unreachableError } from './errors.ts'
+import {
+  busyError,
+  cancelledError,
+  closedError,
+  databaseError,
+  exhaustedError,
+  lostError,
+  openError,
+  tooLargeError,
+  unreachableError,
+} from './errors.ts'
 import { Lists, type Member, type State } from './lists.ts'
 import { toParameters } from './parameters.ts'
 import { type Job, Queue } from './queue.ts'
@@ -159,6 +168,17 @@ export class Pool implements Database {
     member.connection.close(CLOSE_TEXT[reason])
   }
 
+  /** Its wait for a connection is over, without one. */
+  expire(job: Job, nowMs: number): void {
+    const { lists, dialer, queue } = this
+    const isDown = lists.count === 0 && dialer.lastFailure !== undefined
+    const why = isDown
+      ? `Postgres cannot be reached: ${dialer.lastFailure}`
+      : `${lists.busy.length} are busy, ${queue.count} requests still wait`
+    const { correlationId, startedMs } = job
+    this.reject(job, exhaustedError(this.spec.name, nowMs - startedMs, why, isDown, correlationId))
+  }
+
   reject(job: Job, error: HearthError): void {
     this.errors++
     if (error.code === 'TIMEOUT') this.timeouts++
@@ -227,7 +247,7 @@ export class Pool implements Database {
       this.drop(member, this.isClosing ? 'ended' : 'recycled')
       return this.grow()
     }
-    const job = this.queue.take()
+    const job = this.nextJob(nowMs)
     if (job !== undefined) return this.start(member, job, nowMs)
     member.idleSinceMs = nowMs
     this.lists.move(member, 'busy', 'idle')
@@ -237,28 +257,32 @@ export class Pool implements Database {
     while (this.queue.count > 0) {
       const member = this.takeIdle(nowMs)
       if (member === undefined) return
-      this.start(member, this.queue.take()!, nowMs)
+      this.release(member, nowMs)
     }
   }
 
-  private deliver(
-    job: Job,
-    outcome: Outcome & { kind: 'result' | 'refused' },
-    status: number,
-    wasCancelled: boolean,
-    nowMs: number,
-  ) {
-    const { correlationId, startedMs } = job
-    const sqlState = outcome.kind === 'refused' ? outcome.fields['sqlState'] : undefined
-    if (status !== TRANSACTION_STATUS.idle && sqlState === undefined) {
-      return this.reject(job, openError(correlationId))
+  /** The head of the queue; those whose time ran out since the last tick are not worth sending. */
+  private nextJob(nowMs: number): Job | undefined {
+    for (let job = this.queue.take(); job !== undefined; job = this.queue.take()) {
+      if (job.acquireUntilMs > nowMs) return job
+      this.expire(job, nowMs)
     }
+  }
+
+  private deliver(job: Job, outcome: Answer, status: number, wasCancelled: boolean, nowMs: number) {
+    const { correlationId, startedMs } = job
     if (outcome.kind === 'refused') {
       const tookMs = nowMs - startedMs
       const isOurs = wasCancelled || tookMs >= this.spec.statementTimeoutMs
+      const sqlState = outcome.fields['sqlState']
       if (sqlState === '57014' && isOurs)
         return this.reject(job, cancelledError(tookMs, correlationId))
-      return this.reject(job, databaseError(outcome.fields, outcome.text, correlationId))
+      const isOpen = status !== TRANSACTION_STATUS.idle && sqlState === undefined
+      if (!isOpen)
+        return this.reject(job, databaseError(outcome.fields, outcome.text, correlationId))
+    }
+    if (status !== TRANSACTION_STATUS.idle || outcome.kind === 'refused') {
+      return this.reject(job, openError(correlationId))
     }
     if (outcome.result.isTooLarge) return this.reject(job, tooLargeError(correlationId))
     const { rows, rowCount, fields, command } = outcome.result
@@ -334,6 +358,8 @@ export class Pool implements Database {
   }
 }
 
+type Answer = Outcome & { kind: 'result' | 'refused' }
+
 const CLOSE_TEXT: Record<CloseReason, string> = {
   idle: 'idle for too long',
   recycled: 'due for replacement',
@@ -346,32 +372,4 @@ const CLOSE_TEXT: Record<CloseReason, string> = {
 function leavesTraces(statement: Statement | undefined, outcome: Outcome): boolean {
   if (statement?.leavesTraces) return true
   return outcome.kind === 'result' && changesSession(outcome.result.command)
-}
-
-function closedError(name: string): HearthError {
-  return new HearthError('CLOSED', `the pool of database "${name}" is closed; nothing was sent`)
-}
-
-function busyError(name: string, correlationId: string): HearthError {
-  return new HearthError(
-    'BUSY',
-    `${WAITING_COUNT_MAX} requests wait for database "${name}" already; nothing was sent`,
-    { correlationId },
-  )
-}
-
-function openError(correlationId: string): HearthError {
-  return new HearthError(
-    'BAD_REQUEST',
-    'the statement left a transaction or a COPY open, which was rolled back: use a transaction instead',
-    { correlationId },
-  )
-}
-
-function tooLargeError(correlationId: string): HearthError {
-  return new HearthError(
-    'VALUE_TOO_LARGE',
-    `the result is larger than ${RESULT_BYTES_MAX} bytes: stream it, or ask for less`,
-    { correlationId },
-  )
 }

@@ -5,12 +5,10 @@
  *          (2) without requests under way, only the slow timer runs. */
 
 import { monotonicMs } from '../../engine/clock.ts'
-import { HearthError } from '../../engine/errors.ts'
 import { DRAIN_MS_MAX } from '../../engine/limits.ts'
 import { silentError } from './errors.ts'
 import type { Member } from './lists.ts'
 import type { Pool } from './pool.ts'
-import type { Job } from './queue.ts'
 
 const TICK_MS = 20
 /** How long a cancelled statement's requester waits for the server to say what became of it. */
@@ -60,7 +58,7 @@ export class PoolWatch {
     for (const member of [...lists.mending]) {
       if (member.sinceMs <= nowMs) this.pool.drop(member, 'stuck')
     }
-    for (const job of queue.takeOverdue(nowMs)) this.pool.reject(job, this.exhausted(job, nowMs))
+    for (const job of queue.takeOverdue(nowMs)) this.pool.expire(job, nowMs)
     const head = queue.head
     if (head !== undefined) {
       this.pool.refuseWaiting()
@@ -91,20 +89,6 @@ export class PoolWatch {
     }
     if (waitedMs > (this.pool.isClosing ? CANCEL_GRACE_MS : STUCK_MS_MAX))
       this.pool.drop(member, 'stuck')
-  }
-
-  private exhausted(job: Job, nowMs: number): HearthError {
-    const { name } = this.pool.spec
-    const { lists, dialer } = this.pool
-    const waitedMs = Math.round(nowMs - job.startedMs)
-    const why =
-      lists.count === 0 && dialer.lastFailure !== undefined
-        ? `Postgres cannot be reached: ${dialer.lastFailure}`
-        : `${lists.busy.length} are busy, ${this.pool.queue.count} requests still wait`
-    const text = `no connection to database "${name}" came free within ${waitedMs} ms (${why}); nothing was sent`
-    const code =
-      lists.count === 0 && dialer.lastFailure !== undefined ? 'UNAVAILABLE' : 'POOL_EXHAUSTED'
-    return new HearthError(code, text, { correlationId: job.correlationId })
   }
 
   /** Idle and old connections go, the least recently used first; `min` are kept. */

@@ -1,0 +1,174 @@
+/** stand: what the macro benches stand on: an engine as a process of its own, rivals beside it, and loops that load them.
+ *  Owns:   the processes it started and their folder; stop() ends all.
+ *  Thread: main of the bench, which is also the client under load.
+ *  Holds:  the engine is the one that ships: `hearth serve` from dist/, through its launcher. */
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { connect, type Hearth } from '../../engine/client/index.ts'
+import { startPostgres } from '../../engine/dev/embedded_postgres.ts'
+import { ownBytes } from '../../engine/observe/footprint.ts'
+
+const ROOT = join(import.meta.dirname, '..', '..')
+const READY_MS_MAX = 20_000
+
+export interface StandOptions {
+  /** Also a Postgres, and a pool on it. */
+  readonly postgres?: boolean
+  readonly env?: Record<string, string>
+}
+
+export class Stand {
+  readonly folder = mkdtempSync(join(tmpdir(), 'hearth-bench-'))
+  readonly socket = join(this.folder, 'hearth.sock')
+  postgresUrl: string | undefined
+  private engine: ChildProcess | undefined
+  private stopPostgres: (() => Promise<void>) | undefined
+  private readonly clients: Hearth[] = []
+  private readonly options: StandOptions
+
+  constructor(options: StandOptions = {}) {
+    this.options = options
+  }
+
+  /** Starts what was asked for; resolves with the milliseconds from the engine's spawn to its first answer. */
+  async start(): Promise<number> {
+    if (this.options.postgres && this.stopPostgres === undefined) {
+      const server = await startPostgres({ dataDir: join(this.folder, 'postgres') })
+      this.postgresUrl = server.url
+      this.stopPostgres = async () => void (await server.stop())
+    }
+    const env: Record<string, string> = {
+      ...(process.env as Record<string, string>),
+      HEARTH_ENGINE_STATE_DIR: join(this.folder, 'state'),
+      HEARTH_SOCKET: this.socket,
+      HEARTH_ENGINE_LOG_LEVEL: 'warn',
+      ...this.options.env,
+    }
+    if (this.postgresUrl !== undefined) env['HEARTH_POSTGRES_URL'] = this.postgresUrl
+    const startMs = performance.now()
+    const launcher = join(ROOT, 'engine', 'cli', 'hearth.cjs')
+    this.engine = spawn(process.execPath, [launcher, 'serve'], {
+      env,
+      stdio: ['ignore', 'inherit', 'inherit'],
+    })
+    await this.untilAnswers(startMs + READY_MS_MAX)
+    return performance.now() - startMs
+  }
+
+  private async untilAnswers(deadlineMs: number): Promise<void> {
+    for (;;) {
+      try {
+        await (await this.client()).ping()
+        return
+      } catch (error) {
+        if (performance.now() > deadlineMs) throw error
+        await pause(2)
+      }
+    }
+  }
+
+  async client(): Promise<Hearth> {
+    const client = await connect({ socket: this.socket, failOpen: false })
+    this.clients.push(client)
+    return client
+  }
+
+  /** RssAnon + RssShmem of the engine, in bytes. */
+  engineBytes(): number {
+    return ownBytes(this.engine!.pid!) ?? 0
+  }
+
+  async stopEngine(): Promise<void> {
+    await Promise.all(this.clients.splice(0).map(client => client.close()))
+    if (this.engine === undefined) return
+    const exited = new Promise(resolve => this.engine!.once('exit', resolve))
+    this.engine.kill('SIGTERM')
+    await exited
+    this.engine = undefined
+  }
+
+  async stop(): Promise<void> {
+    await this.stopEngine()
+    await this.stopPostgres?.()
+    rmSync(this.folder, { recursive: true, force: true })
+  }
+}
+
+/** What a service keeps of a device: about 100 bytes as msgpack or JSON. */
+export const VALUE = {
+  id: 42,
+  name: 'kitchen sensor',
+  state: 'on',
+  temperature: 21.5,
+  updated: 1_763_000_000,
+  room: 'kitchen',
+}
+
+export type Operation = (index: number) => Promise<unknown>
+
+/** Operations a second with so many in flight: `count` of them, each loop starting its next when the last is answered. */
+export async function throughput(
+  count: number,
+  depth: number,
+  operation: Operation,
+): Promise<number> {
+  let left = count
+  const startMs = performance.now()
+  const loop = async () => {
+    while (left > 0) await operation(left--)
+  }
+  await Promise.all(Array.from({ length: depth }, loop))
+  return (count / (performance.now() - startMs)) * 1_000
+}
+
+/** Each operation's own duration in milliseconds, sorted, with so many in flight. */
+export async function latencies(
+  count: number,
+  depth: number,
+  operation: Operation,
+): Promise<Float64Array> {
+  const found = new Float64Array(count)
+  let next = 0
+  const loop = async () => {
+    while (next < count) {
+      const index = next++
+      const startMs = performance.now()
+      await operation(index)
+      found[index] = performance.now() - startMs
+    }
+  }
+  await Promise.all(Array.from({ length: depth }, loop))
+  return found.sort()
+}
+
+export function percentile(sorted: Float64Array, share: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]!
+}
+
+export function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[values.length >> 1]!
+}
+
+export function pause(ms: number): Promise<void> {
+  return new Promise(resolve => setTimeout(resolve, ms))
+}
+
+/** What a bare Node of this version uses by itself here, in bytes, as the build measured it. */
+export function bareNodeBytes(): number {
+  return JSON.parse(readFileSync(join(ROOT, 'dist', 'bare_node.json'), 'utf8'))
+    .privateBytes as number
+}
+
+/** A package of bench/rivals, or undefined when those are not installed. */
+export function rival<T>(name: string): T | undefined {
+  const require = createRequire(join(ROOT, 'bench', 'rivals', 'package.json'))
+  try {
+    return require(name) as T
+  } catch {
+    return undefined
+  }
+}
