@@ -9,16 +9,15 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { connect, type Hearth } from '../engine/client/index.ts'
 import { hearth, type Outcome, projectFolder } from './helpers/cli.ts'
-import { cleanEnvironment, HEARTH, prepare, type ServedEngine } from './helpers/engine.ts'
+import { cleanEnvironment, HEARTH, prepare } from './helpers/engine.ts'
 import { sharedPostgres } from './helpers/postgres.ts'
 
-let engine: ServedEngine
+const engine = prepare({ after })
 let client: Hearth
 
 before(async () => {
   const { url } = await sharedPostgres()
-  engine = prepare({ after }, { HEARTH_POSTGRES_URL: url })
-  await engine.start()
+  await engine.start({ HEARTH_POSTGRES_URL: url })
   client = await connect({ socket: engine.socket, failOpen: false })
 })
 after(() => client?.close())

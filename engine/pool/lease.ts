@@ -72,6 +72,7 @@ export class Lease {
     end: number,
   ): boolean {
     if (end - start > this.writer.messageBytesMax) {
+      if (!this.hasRoomForLong(end - start)) return false
       return this.sendLong(op, receiver, context, id, hash, Buffer.from(bytes.subarray(start, end)))
     }
     if (!this.hasRoom() || !this.writer.push(op, this.nextTicket(), bytes, start, end)) return false
@@ -115,12 +116,17 @@ export class Lease {
     hash: number,
     body: Buffer,
   ): boolean {
-    if (!this.hasRoom() || this.outboxBytes + body.length > OUTBOX_BYTES_MAX) return false
+    if (!this.hasRoomForLong(body.length)) return false
     this.outbox.push({ op, ticket: this.nextTicket(), bytes: body, sentTo: 0 })
     this.outboxBytes += body.length
     this.take(receiver, context, id, hash)
     this.pumpOutbox()
     return true
+  }
+
+  /** Whether sendLong() would take a body of so many bytes now: to be asked before making one. */
+  hasRoomForLong(bodyBytes: number): boolean {
+    return this.hasRoom() && this.outboxBytes + bodyBytes <= OUTBOX_BYTES_MAX
   }
 
   /** Makes what was sent visible to the worker: once a turn. */

@@ -17,6 +17,7 @@ const FLOAT64 = 0xcb
 const UINT8 = 0xcc
 const UINT16 = 0xcd
 const UINT32 = 0xce
+const UINT64 = 0xcf
 const STR8 = 0xd9
 const STR16 = 0xda
 const STR32 = 0xdb
@@ -158,8 +159,8 @@ export class BodyReader {
     if (head === UINT8) return this.byte()
     if (head === UINT16) return this.be16()
     if (head === UINT32) return this.be32()
-    if (head === FLOAT64) {
-      const value = this.float64()
+    if (head === FLOAT64 || head === UINT64) {
+      const value = head === FLOAT64 ? this.float64() : this.be32() * 2 ** 32 + this.be32()
       if (Number.isSafeInteger(value) && value >= 0) return value
     }
     throw malformed('an unsigned integer', head)

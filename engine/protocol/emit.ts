@@ -1,5 +1,6 @@
-/** emit: the protocol's document, PROTOCOL.md, from the tables. `npm run emit` writes it, `--check` compares.
- *  Owns:   PROTOCOL.md.   Not here: the tables (spec.ts, ../errors.ts).
+/** emit: what is written down from the tables: PROTOCOL.md, and the README's errors and figures. `npm run emit` writes them,
+ *  `--check` compares.
+ *  Owns:   PROTOCOL.md, two blocks of README.md.   Not here: the tables (spec.ts, ../errors.ts, bench/RESULTS.md).
  *  Thread: none of the engine's; a tool.
  *  Holds:  the same tables give the same document, to the byte. */
 
@@ -10,7 +11,9 @@ import { ERRORS, type ErrorSpec, type RetryRule } from '../errors.ts'
 import { BODY_BYTES_MAX, HEADER_BYTES } from './header.ts'
 import { type ArgKind, DURABILITY, type FrameSpec, OPS, PROTOCOL_VERSION, REPLIES } from './spec.ts'
 
+const ROOT = join(import.meta.dirname, '..', '..')
 const TARGET = join(import.meta.dirname, 'PROTOCOL.md')
+const README = join(ROOT, 'README.md')
 
 const KINDS: Record<ArgKind, string> = {
   text: 'msgpack str, UTF-8',
@@ -101,12 +104,36 @@ ${rows(onRingAlone({ ...OPS, ...REPLIES }), ([name, spec]) => [hex(spec.code), n
 `
 }
 
+/** README.md with its generated blocks renewed. */
+export function renderReadme(): string {
+  const results = readOr(join(ROOT, 'bench', 'RESULTS.md'), '')
+  const figures = results.slice(results.indexOf('\n\n', results.indexOf('README.md beside')) + 2)
+  const readme = readFileSync(README, 'utf8')
+  return withBlock(withBlock(readme, 'errors', errorRows()), 'figures', figures.trim())
+}
+
 /** What PROTOCOL.md has now; empty when there is none. */
 export function emitted(): string {
+  return readOr(TARGET, '')
+}
+
+function errorRows(): string {
+  return `| code | may be sent again | |
+| --- | --- | --- |
+${rows(Object.entries<ErrorSpec>(ERRORS), ([code, spec]) => [`\`${code}\``, RETRY[spec.retry], spec.text])}`
+}
+
+function withBlock(text: string, name: string, content: string): string {
+  const start = text.indexOf('-->', text.indexOf(`<!-- ${name}:`)) + 3
+  const end = text.indexOf(`<!-- /${name} -->`)
+  return `${text.slice(0, start)}\n\n${content}\n\n${text.slice(end)}`
+}
+
+function readOr(file: string, otherwise: string): string {
   try {
-    return readFileSync(TARGET, 'utf8')
+    return readFileSync(file, 'utf8')
   } catch {
-    return ''
+    return otherwise
   }
 }
 
@@ -142,8 +169,9 @@ function main(args: readonly string[]): void {
     process.exitCode = 2
   } else if (args[0] === undefined) {
     writeFileSync(TARGET, render())
-  } else if (emitted() !== render()) {
-    console.error('engine/protocol/PROTOCOL.md is stale: run `npm run emit`')
+    writeFileSync(README, renderReadme())
+  } else if (emitted() !== render() || readFileSync(README, 'utf8') !== renderReadme()) {
+    console.error('engine/protocol/PROTOCOL.md or README.md is stale: run `npm run emit`')
     process.exitCode = 1
   }
 }

@@ -1,11 +1,11 @@
 /** A frame's header on the socket, eight bytes, little-endian:
  *
  *      0                 4                 8
- *      | bytes:24 | op:8 | request id : 32 | body ...
+ *      | op:8 | bytes:24 | request id : 32 | body ...
  *
  *  Owns:   the layout.   Not here: the body (body.ts), finding frames in a stream (deframer.ts).
  *  Thread: any.
- *  Holds:  `bytes` counts the body alone, so a body is shorter than 16 MiB. The low byte of the first word is the op,
+ *  Holds:  `bytes` counts the body alone, so a body is shorter than 16 MiB. The op is the low byte of the first word,
  *          so one load and one mask give it. */
 
 export const HEADER_BYTES = 8

@@ -209,6 +209,7 @@ export class CacheOps {
     const bodyBytes =
       textHeaderBytes(keyBytes) + keyBytes + SCALAR_BYTES_MAX + valueEnd - valueStart
     const isInPlace = lease.fitsInPlace(bodyBytes)
+    if (!isInPlace && !lease.hasRoomForLong(bodyBytes)) return false
     const at = isInPlace ? lease.reserve(bodyBytes) : 0
     if (at < 0) return false
     const target = isInPlace ? lease.target : Buffer.allocUnsafeSlow(bodyBytes)

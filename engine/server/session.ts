@@ -63,6 +63,8 @@ export class Session {
   private state: 'greeting' | 'serving' | 'closed' = 'greeting'
   /** Whole bytes not taken yet, while held. */
   private held: Buffer | undefined
+  /** What was held, while it is gone through again. */
+  private resumed: Buffer | undefined
   /** A frame that is not whole yet, filled up to `partialEnd`. Its budget is given back with it. */
   private partial: Buffer | undefined
   private partialEnd = 0
@@ -286,7 +288,9 @@ export class Session {
   /** Keeps what is left until resume(), and reads no more. A long frame that waits keeps its budget. */
   private hold(bytes: Buffer, start: number, end: number): void {
     const rest = bytes.subarray(start, end)
-    this.held = this.held === undefined ? Buffer.from(rest) : Buffer.concat([this.held, rest])
+    // What was held before is memory of this session's own and need not be copied again.
+    if (this.held === undefined) this.held = bytes === this.resumed ? rest : Buffer.from(rest)
+    else if (rest.length > 0) this.held = Buffer.concat([this.held, rest])
     this.wire.pauseReads()
   }
 
@@ -296,7 +300,9 @@ export class Session {
     const { budgetBytes } = this
     this.held = undefined
     this.budgetBytes = 0
+    this.resumed = held
     this.consume(held, 0, held.length)
+    this.resumed = undefined
     if (this.heldBytes() === held.length) this.budgetBytes = budgetBytes
     else this.context.assembly.giveBack(budgetBytes)
     this.context.afterTurn()
