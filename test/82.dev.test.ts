@@ -3,11 +3,14 @@
  *  Holds:  each process is found by the folder that its command line or environment names. */
 
 import assert from 'node:assert/strict'
-import { existsSync, statSync } from 'node:fs'
+import { existsSync, rmSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { serverUser } from '../engine/dev/postgres_binaries.ts'
+import { choosePlaces } from '../engine/dev/postgres_places.ts'
 import { hearth, processesLeft, processesOf, projectFolder, start } from './helpers/cli.ts'
+import { RawClient } from './helpers/frames.ts'
 
 const LEFT_MS_MAX = 15_000
 
@@ -110,6 +113,11 @@ describe('while it runs', () => {
     const folder = projectFolder(t)
     const running = start(['dev'], { cwd: folder })
     await running.untilSaid('A pretend home service is asking')
+    // A killed engine cannot remove its shared memory; in daily use the next one on that socket does.
+    const client = await RawClient.open(join(folder, '.hearth/hearth.sock'))
+    const { segment } = await client.hello()
+    await client.close()
+    t.after(() => rmSync(segment?.path ?? '', { force: true }))
     const daemon = processesOf(folder).find(line => line.includes('daemon.cjs'))!
     process.kill(Number(daemon.split(' ')[0]), 'SIGKILL')
     const { code, stderr } = await running.ended
@@ -136,6 +144,9 @@ for (const afterMs of [30, 400, 1_500]) {
 
 test('in a folder whose path is too long for a socket it works all the same', async t => {
   const folder = projectFolder(t, `hearth-${'long-'.repeat(20)}`)
+  const postgres = { dataDir: join(folder, '.hearth/postgres'), port: 5432 }
+  const { socketDir } = choosePlaces(postgres, serverUser())
+  t.after(() => rmSync(socketDir, { recursive: true }))
   const running = start(['dev', '--seconds', '3'], { cwd: folder })
   await running.untilSaid('A pretend home service is asking')
   assert.equal((await hearth(['ping'], { cwd: folder })).code, 0)

@@ -76,10 +76,8 @@ function sqliteHealth(figures: Figures | undefined): PartHealth {
 function poolHealth(figures: Figures | undefined): PartHealth {
   if (figures === undefined)
     return { status: 'down', reason: 'the postgres worker does not answer; it is being restarted' }
-  const reason = figures['lastError'] as string | undefined
-  return figures['isUp'] === false
-    ? { status: 'down', ...(reason === undefined ? {} : { reason }) }
-    : { status: 'ok' }
+  const down = figures['down']
+  return down === undefined ? { status: 'ok' } : { status: 'down', reason: String(down) }
 }
 
 /** A cache without its second tier, or an engine without its database, still serves what it has: degraded, not down. */

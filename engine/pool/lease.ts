@@ -174,6 +174,8 @@ export class Lease {
   }
 
   private receiveSome(): void {
+    // What a dead worker had answered is of no use any more: its requests have failed.
+    if (this.isEnded) return
     const reader = this.reader
     let count = 0
     while (count < DRAIN_COUNT_MAX && reader.next()) {
