@@ -9,16 +9,26 @@
 import { monotonicMs } from './clock.ts'
 
 /** Garbage that may gather above what the last collection left. */
-const GROWTH_BYTES = 1.5 * 1024 * 1024
+const GROWTH_BYTES = 1024 * 1024
 /** How often the heap's size is looked at; a look takes some 10 microseconds. */
 const LOOK_MS = 25
 
-type Collect = (options: { type: 'major'; execution: 'sync'; flavor: 'regular' | 'last-resort' }) => void
+/** Bytes of dropped buffers that may gather: they lie outside V8's heap, which does not hurry for them. */
+const BUFFER_GROWTH_BYTES = 512 * 1024
+
+interface CollectOptions {
+  readonly type: 'minor' | 'major'
+  readonly execution: 'sync'
+  readonly flavor?: 'regular' | 'last-resort'
+}
+type Collect = (options: CollectOptions) => void
 
 export class Collector {
   private readonly collect = (globalThis as { gc?: Collect }).gc
   private nextLookMs = 0
+  /** What the last collection left. */
   private aliveBytes = 0
+  private bufferBytes = 0
 
   /** After a turn of work. */
   turn(): void {
@@ -26,18 +36,26 @@ export class Collector {
     const nowMs = monotonicMs()
     if (nowMs < this.nextLookMs) return
     this.nextLookMs = nowMs + LOOK_MS
-    const usedBytes = process.memoryUsage().heapUsed
-    if (this.aliveBytes === 0 || usedBytes < this.aliveBytes) this.aliveBytes = usedBytes
-    if (usedBytes < this.aliveBytes + GROWTH_BYTES) return
-    this.collect({ type: 'major', execution: 'sync', flavor: 'regular' })
-    this.aliveBytes = process.memoryUsage().heapUsed
+    const { heapUsed, arrayBuffers } = process.memoryUsage()
+    if (this.aliveBytes === 0 || heapUsed < this.aliveBytes) this.aliveBytes = heapUsed
+    if (arrayBuffers < this.bufferBytes) this.bufferBytes = arrayBuffers
+    if (heapUsed > this.aliveBytes + GROWTH_BYTES)
+      this.run({ type: 'major', execution: 'sync', flavor: 'regular' })
+    else if (arrayBuffers > this.bufferBytes + BUFFER_GROWTH_BYTES)
+      this.run({ type: 'minor', execution: 'sync' })
   }
 
   /** Nothing has come for a while: everything goes that can, compiled code that is not used included. */
   idle(): boolean {
     if (this.collect === undefined) return false
-    this.collect({ type: 'major', execution: 'sync', flavor: 'last-resort' })
-    this.aliveBytes = process.memoryUsage().heapUsed
+    this.run({ type: 'major', execution: 'sync', flavor: 'last-resort' })
     return true
+  }
+
+  private run(options: CollectOptions): void {
+    this.collect?.(options)
+    const { heapUsed, arrayBuffers } = process.memoryUsage()
+    if (options.type === 'major') this.aliveBytes = heapUsed
+    this.bufferBytes = arrayBuffers
   }
 }

@@ -14,7 +14,7 @@ export const TICKET_COUNT_MAX = 8_192
 /** Records handled in one turn of a worker's or main's loop before others get theirs. */
 export const DRAIN_COUNT_MAX = 1_024
 /** Messages longer than one record that may wait for room in a ring, in bytes. */
-export const OUTBOX_BYTES_MAX = 32 * 1024 * 1024
+export const OUTBOX_BYTES_MAX = 16 * 1024 * 1024
 
 /** Unanswered requests of one connection before its socket is no longer read. */
 export const SESSION_INFLIGHT_COUNT_MAX = 2_048
@@ -30,9 +30,9 @@ export const SESSION_COUNT_MAX = 4_096
 /** What one read from a socket may bring: the buffer is shared by all sessions. */
 export const READ_BYTES = 64 * 1024
 /** A flush starts when a session's replies pass this, even in the middle of a turn. */
-export const WRITE_BYTES = 64 * 1024
+export const WRITE_BYTES = 32 * 1024
 /** Large frames being put together, over all connections. */
-export const ASSEMBLY_BYTES_MAX = 32 * 1024 * 1024
+export const ASSEMBLY_BYTES_MAX = 16 * 1024 * 1024 + 64 * 1024
 export const CLIENT_NAME_BYTES_MAX = 128
 
 /** A value longer than this is fetched from tier 2 piece by piece, as fast as its reader takes it. */
@@ -46,7 +46,7 @@ export const WORKER_RESTART_MS = 50
 export const WORKER_RESTART_MS_MAX = 800
 /** A worker that answers no ping for this long is ended and replaced. */
 export const WORKER_PING_MS = 2_000
-export const WORKER_SILENT_MS_MAX = 30_000
+export const WORKER_SILENT_MS_MAX = 60_000
 
 /** Shutdown: what is in flight may finish within this, then it is cut. */
 export const DRAIN_MS_MAX = 3_000

@@ -14,6 +14,7 @@ import { monotonicMs, wallMs } from './clock.ts'
 import { Collector } from './collector.ts'
 import type { Config } from './config/config.ts'
 import { correlationId } from './correlation.ts'
+import { lockFolder } from './folder_lock.ts'
 import { ASSEMBLY_BYTES_MAX, DRAIN_MS_MAX, IDLE_MS } from './limits.ts'
 import { setLogLevel } from './log.ts'
 import { loadNative, type Native } from './native.ts'
@@ -43,6 +44,7 @@ export class Engine {
   readonly context: SessionContext
   readonly overview: EngineOverview
   private readonly native: Native | undefined
+  private readonly unlock: () => void
   private readonly collector = new Collector()
   private readonly segmentMemory: SegmentMemory
   private readonly segment: Segment
@@ -58,20 +60,23 @@ export class Engine {
   static async start(config: Config): Promise<Engine> {
     mkdirSync(config.engine.stateDir, { recursive: true, mode: 0o750 })
     await claimSocket(config.engine.socket)
-    const engine = new Engine(config, await loadNative())
+    const unlock = await lockFolder(config.engine.stateDir, 'state', holder => {
+      const { stateDir } = config.engine
+      return `another engine${holder} keeps its state in ${stateDir}; stop it, or set engine.state_dir`
+    })
     try {
-      await engine.pool.start()
-      await engine.listener.listen()
-      setState(engine.segment, STATE.live)
+      const engine = new Engine(config, await loadNative(), unlock)
+      await engine.open()
+      return engine
     } catch (error) {
-      await engine.close()
+      unlock()
       throw error
     }
-    return engine
   }
 
-  private constructor(config: Config, native: Native | undefined) {
+  private constructor(config: Config, native: Native | undefined, unlock: () => void) {
     this.config = config
+    this.unlock = unlock
     this.native = native
     setLogLevel(config.engine.logLevel)
     const { socket, socketMode } = config.engine
@@ -138,6 +143,18 @@ export class Engine {
     clearInterval(this.sweeper)
     clearTimeout(this.idleTimer)
     this.segmentMemory.release()
+    this.unlock()
+  }
+
+  private async open(): Promise<void> {
+    try {
+      await this.pool.start()
+      await this.listener.listen()
+      setState(this.segment, STATE.live)
+    } catch (error) {
+      await this.close()
+      throw error
+    }
   }
 
   private async drained(timeoutMs: number): Promise<void> {

@@ -6,8 +6,9 @@ import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { SESSION_UNSENT_BYTES_MAX } from '../engine/limits.ts'
 import { ownBytes } from '../engine/observe/footprint.ts'
+import { OPS } from '../engine/protocol/spec.ts'
 import { type ServedEngine, serve } from './helpers/engine.ts'
-import { get, nameOf, type RawClient, rawValue, set } from './helpers/frames.ts'
+import { frame, get, nameOf, type RawClient, rawValue, set } from './helpers/frames.ts'
 
 const MEBIBYTE = 1024 * 1024
 
@@ -116,21 +117,48 @@ test('gets of large values without reading: one piece of each is in memory, no m
   assert.deepEqual(bytes, Array(4).fill(4 * MEBIBYTE))
 })
 
-test('replies past the limit close the connection, and their memory is given back', async t => {
+test('hits in SQLite without reading: their values are not kept, and come when the client reads', async t => {
   const engine = await serve(t, {
     HEARTH_SQLITE_MAX_BYTES: '64MiB',
     HEARTH_MEMORY_MAX_BYTES: '1MiB',
   })
   const client = await open(engine)
-  // Hits in SQLite are asked for before it is known how long they are.
+  // Asked for before it is known how long they are: 300 MB in all.
   const bytes = 200_000
-  for (let i = 0; i < 20; i++) client.send(set(i, `k:${i}`, rawValue(bytes)))
+  const count = 1_500
+  for (let i = 0; i < 20; i++) client.send(set(i, `k:${i}`, rawValue(bytes, i)))
   for (let i = 0; i < 20; i++) await client.reply(i)
   await sleep(1_500)
   const settledBytes = ownBytes(engine.pid)!
   client.pause()
   const { peakBytes, slowestMs } = await watched(engine, async () => {
-    client.send(...Array.from({ length: 1_500 }, (_, i) => get(i, `k:${i % 20}`)))
+    client.send(...Array.from({ length: count }, (_, i) => get(i, `k:${i % 20}`)))
+    await sleep(1_500)
+  })
+  const grownBytes = peakBytes - settledBytes
+  console.log(
+    `# ${count} unread hits of 200 kB: +${(grownBytes / MEBIBYTE).toFixed(1)} MiB, others' slowest ${slowestMs.toFixed(1)} ms`,
+  )
+  assert.ok(grownBytes < 2 * SESSION_UNSENT_BYTES_MAX, `grew by ${grownBytes} bytes`)
+  client.resume()
+  for (let i = 0; i < count; i++) {
+    const reply = await client.next()
+    assert.equal(nameOf(reply), 'VALUE_SQLITE')
+    assert.ok(reply.body.equals(rawValue(bytes, reply.id % 20)), 'each gets its own')
+  }
+})
+
+test('replies past the limit close the connection, and their memory is given back', async t => {
+  const engine = await serve(t)
+  const client = await open(engine)
+  // What cannot be had again later is kept for the client, up to the limit: each of these replies is a megabyte.
+  for (let i = 0; i < 1_000; i++) client.send(set(i, `${i}:`.padEnd(1_000, 'k'), 1))
+  for (let i = 0; i < 1_000; i++) await client.reply(i)
+  await sleep(1_500)
+  const settledBytes = ownBytes(engine.pid)!
+  client.pause()
+  const { peakBytes, slowestMs } = await watched(engine, async () => {
+    client.send(...Array.from({ length: 200 }, (_, i) => frame(OPS.KEYS.code, i, '*', '', 1_000)))
     await engine.untilLogged('does not read its replies')
   })
   await sleep(2_000)

@@ -50,7 +50,7 @@ export class Stand {
     }
     if (this.postgresUrl !== undefined) env['HEARTH_POSTGRES_URL'] = this.postgresUrl
     const startMs = performance.now()
-    const launcher = join(ROOT, 'engine', 'cli', 'hearth.cjs')
+    const launcher = process.env['LAUNCH'] ?? join(ROOT, 'engine', 'cli', 'hearth.cjs')
     this.engine = spawn(process.execPath, [launcher, 'serve'], {
       env,
       stdio: ['ignore', 'inherit', 'inherit'],

@@ -8,8 +8,9 @@
 import { assert } from '../assert.ts'
 import { copyBytes } from '../bytes.ts'
 import type { MemoryFigures } from '../figures.ts'
+import { hashKey } from '../hash.ts'
 import { IndexTable } from './index_table.ts'
-import { ENTRY, HEADER, hashKey, type Segment } from './segment.ts'
+import { ENTRY, HEADER, type Segment } from './segment.ts'
 import { Sieve } from './sieve.ts'
 import { Storage } from './storage.ts'
 

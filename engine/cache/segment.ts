@@ -134,15 +134,6 @@ export function setState(segment: Segment, state: (typeof STATE)[keyof typeof ST
   Atomics.store(segment.words, HEADER.state, state)
 }
 
-/** The hash of a key: FNV-1a over its UTF-8 bytes from a seed of this boot, then murmur3's finish. 32 bits, as a signed int. */
-export function hashKey(seed: number, bytes: Uint8Array, start: number, end: number): number {
-  let hash = seed ^ 0x811c_9dc5
-  for (let i = start; i < end; i++) hash = Math.imul(hash ^ bytes[i]!, 0x0100_0193)
-  hash = Math.imul(hash ^ (hash >>> 16), 0x85eb_ca6b)
-  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2_ae35)
-  return hash ^ (hash >>> 16)
-}
-
 function powerOfTwoAtMost(limit: number): number {
   return 2 ** Math.floor(Math.log2(limit))
 }

@@ -6,8 +6,8 @@
 
 import { readdirSync, statfsSync, unlinkSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
+import { nameHash } from '../hash.ts'
 import { log } from '../log.ts'
-import { hashKey } from './segment.ts'
 
 export interface SegmentMemory {
   readonly memory: ArrayBuffer
@@ -75,10 +75,7 @@ function segmentPlace(socketPath: string): string | undefined {
   if (isTmpfs(beside)) return join(beside, basename(socketPath))
   if (!isTmpfs(SHARED_MEMORY_DIR)) return undefined
   // A name, not a secret: the file itself is created exclusively, with its owner's permissions.
-  const owner = Buffer.from(`${process.geteuid?.()}:${socketPath}`)
-  const hex = (seed: number) =>
-    (hashKey(seed, owner, 0, owner.length) >>> 0).toString(16).padStart(8, '0')
-  const name = hex(1) + hex(2)
+  const name = nameHash(`${process.geteuid?.()}:${socketPath}`)
   return join(SHARED_MEMORY_DIR, `hearth-${name}`)
 }
 

@@ -8,10 +8,10 @@ import { chmodSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { connect } from '../client/index.ts'
 import { HearthError, isHearthError } from '../errors.ts'
+import { lockFolder } from '../folder_lock.ts'
 import { PACKAGE_ROOT } from '../paths.ts'
 import { type DaemonProcess, startDaemon } from './daemon_process.ts'
 import { type EmbeddedPostgres, startPostgres } from './embedded_postgres.ts'
-import { lockFolder } from './folder_lock.ts'
 import { serverUser } from './postgres_binaries.ts'
 import { loadSampleData } from './sample_data.ts'
 import { placeSocket } from './socket_place.ts'
@@ -49,7 +49,7 @@ export async function startDevEngine(options: DevEngineOptions): Promise<DevEngi
   }
   try {
     const stateDir = makeStateDir(folder)
-    undo.push(await lockFolder(folder))
+    undo.push(await lockFolder(folder, 'dev', holder => refusal(folder, holder)))
     const postgres = await startServer(stateDir, options)
     undo.push(() => postgres.stop())
     signal.throwIfAborted()
@@ -150,4 +150,8 @@ async function loadSample(
   } finally {
     await hearth.close()
   }
+}
+
+function refusal(folder: string, holder: string): string {
+  return `\`hearth dev\` already runs in ${folder}${holder}: use that one, stop it, or start in another folder`
 }

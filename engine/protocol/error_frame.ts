@@ -3,7 +3,9 @@
  *  Holds:  both ends see the same code, message and details; an unknown wire number reads as UNAVAILABLE. */
 
 import { DETAIL_FIELDS, ERROR_BY_WIRE, ERRORS, type ErrorDetails, HearthError } from '../errors.ts'
+import { HEADER_BYTES, writeHeader } from './header.ts'
 import { decodeSequence, encodeValue } from './payload.ts'
+import { REPLIES } from './spec.ts'
 
 export function encodeError(error: HearthError): Buffer {
   const details: Record<string, unknown> = {}
@@ -13,6 +15,14 @@ export function encodeError(error: HearthError): Buffer {
     encodeValue(error.message),
     encodeValue(details),
   ])
+}
+
+/** A whole ERROR frame, for a peer that has no session; it answers no request in particular. */
+export function encodeErrorFrame(error: HearthError): Buffer {
+  const body = encodeError(error)
+  const frame = Buffer.allocUnsafe(HEADER_BYTES + body.length)
+  body.copy(frame, writeHeader(frame, 0, REPLIES.ERROR.code, 0, body.length))
+  return frame
 }
 
 export function decodeError(bytes: Uint8Array, start: number, end: number): HearthError {

@@ -4,6 +4,7 @@
  *  Holds:  (1) the message in op, ticket, bytes, start, end is valid until the next next() or release().  (2) messages come
  *          in the order they were completed; a long one does not hold up those pushed between its parts. */
 
+import { PART_BYTES } from '../limits.ts'
 import { park, parkAsync, wake } from './doorbell.ts'
 import {
   CONTROL_BYTES,
@@ -23,6 +24,9 @@ interface LongMessage {
   filled: number
 }
 
+/** A buffer up to this is used again: values of tier 2 that come in one message fit. */
+const SPARE_BYTES_MAX = PART_BYTES + 4_096
+
 export class RingReader {
   /** The message that next() found. */
   op = 0
@@ -36,6 +40,7 @@ export class RingReader {
   private readonly control: Int32Array
   private readonly mask: number
   private readonly long = new Map<number, LongMessage>()
+  private spare: Buffer | undefined
   /** Cursors in units of 8 bytes: read so far, given back so far, last known tail. */
   private head = 0
   private released = 0
@@ -108,7 +113,7 @@ export class RingReader {
   private takePart(start: number, bodyBytes: number, totalBytes: number, more: boolean): boolean {
     let message = this.long.get(this.ticket)
     if (message === undefined) {
-      message = { bytes: Buffer.allocUnsafeSlow(totalBytes), filled: 0 }
+      message = { bytes: this.room(totalBytes), filled: 0 }
       this.long.set(this.ticket, message)
     }
     this.data.copy(message.bytes, message.filled, start, start + bodyBytes)
@@ -118,6 +123,15 @@ export class RingReader {
     this.bytes = message.bytes
     this.start = 0
     this.end = totalBytes
+    if (message.bytes.length <= SPARE_BYTES_MAX) this.spare = message.bytes
     return true
+  }
+
+  /** Where a long message is put together: mostly where the last one was, which nobody may look at any more. */
+  private room(totalBytes: number): Buffer {
+    const spare = this.spare
+    if (spare === undefined || spare.length < totalBytes) return Buffer.allocUnsafeSlow(totalBytes)
+    this.spare = undefined
+    return spare
   }
 }

@@ -26,6 +26,7 @@ import {
 } from '../protocol/body.ts'
 import { DURABILITY, OPS, REPLIES } from '../protocol/spec.ts'
 import type { RingReader } from '../ring/reader.ts'
+import { DeferredGets } from './deferred_gets.ts'
 import { LargeRead } from './large_read.ts'
 import type { ReplyWriter } from './reply.ts'
 
@@ -226,7 +227,7 @@ export class CacheOps {
   private readonly getReceiver: Receiver<ReplyWriter> = {
     receive: (reply, replies, id, hash) => {
       if (reply.op === REPLIES.FOUND.code) this.takeFound(reply, replies, id, hash)
-      else if (reply.op === REPLIES.FOUND_LARGE.code) this.takeLarge(reply, replies, id)
+      else if (reply.op === REPLIES.FOUND_LARGE.code) this.takeLarge(reply, replies, id, hash)
       else this.miss(replies, id)
     },
     fail: failReplies,
@@ -238,6 +239,11 @@ export class CacheOps {
     const expiresAtMs = found.time()
     const valueAt = found.raw()
     if (this.isHidden(hash)) return this.miss(replies, id)
+    if (replies.isCongested()) {
+      replies.deferred ??= new DeferredGets(replies, this)
+      replies.deferred.add(id, Buffer.from(reply.bytes.subarray(reply.start, found.textEnd)))
+      return
+    }
     replies.inflight--
     this.counters.sqliteHits++
     replies.frame(REPLIES.VALUE_SQLITE.code, id, reply.bytes, valueAt, reply.end)
@@ -254,13 +260,14 @@ export class CacheOps {
     )
   }
 
-  private takeLarge(reply: RingReader, replies: ReplyWriter, id: number): void {
+  private takeLarge(reply: RingReader, replies: ReplyWriter, id: number, hash: number): void {
+    if (this.isHidden(hash)) return this.miss(replies, id)
     const found = this.found.reset(reply.bytes, reply.start, reply.end)
     const key = found.text()
     const version = found.uint()
     const bytes = found.uint()
     this.counters.sqliteHits++
-    new LargeRead(this.sqlite(), replies, id, key, version, bytes, PART_BYTES).next()
+    new LargeRead(this.sqlite(), replies, id, key, version, bytes, PART_BYTES).start()
   }
 
   private miss(replies: ReplyWriter, id: number): void {

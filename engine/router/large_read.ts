@@ -9,6 +9,9 @@ import { textBytesMax, writeText, writeUint } from '../protocol/body.ts'
 import { OPS, REPLIES } from '../protocol/spec.ts'
 import type { ReplyWriter } from './reply.ts'
 
+/** Transfers at a time for one connection. */
+const COUNT_MAX = 4
+
 export class LargeRead {
   private readonly lease: Lease
   private readonly replies: ReplyWriter
@@ -35,6 +38,16 @@ export class LargeRead {
     this.version = version
     this.totalBytes = totalBytes
     this.partBytes = partBytes
+  }
+
+  /** Asks for the first piece, now or when another transfer of this connection has ended. */
+  start(): void {
+    if (this.replies.largeReads >= COUNT_MAX) {
+      this.replies.waitingReads.push(this)
+      return
+    }
+    this.replies.largeReads++
+    this.next()
   }
 
   /** Asks for the next piece. */
@@ -68,6 +81,7 @@ export class LargeRead {
     if (this.offset >= this.totalBytes) {
       this.replies.inflight--
       this.replies.frame(REPLIES.VALUE_SQLITE.code, this.id, bytes, start, end)
+      this.ended()
       return
     }
     this.replies.frame(REPLIES.PART.code, this.id, bytes, start, end)
@@ -78,6 +92,14 @@ export class LargeRead {
     this.replies.inflight--
     this.replies.error(this.id, error)
     this.replies.flush() // It may come from a socket's drain, which ends no turn.
+    this.ended()
+  }
+
+  /** Its place goes to the one that has waited longest. */
+  private ended(): void {
+    const waiting = this.replies.waitingReads.shift()
+    if (waiting === undefined) this.replies.largeReads--
+    else this.replies.onceSent(waiting.next)
   }
 }
 

@@ -9,6 +9,7 @@ import { writeUint } from '../protocol/body.ts'
 import { encodeError } from '../protocol/error_frame.ts'
 import { FrameWriter, type Outlet } from '../protocol/frame_writer.ts'
 import { REPLIES } from '../protocol/spec.ts'
+import type { DeferredGets } from './deferred_gets.ts'
 
 const unflushed: FrameWriter[] = []
 
@@ -21,9 +22,16 @@ export function flushReplies(): void {
 export class ReplyWriter extends FrameWriter {
   /** Requests taken and not answered yet; the router adds, each closing reply subtracts. */
   inflight = 0
+  /** Long values on their way, and those that wait for one of them to end. */
+  largeReads = 0
+  readonly waitingReads: { readonly next: () => void }[] = []
+  deferred: DeferredGets | undefined
+  /** The client has much to take yet: more should not be sent if it can be had again later. */
+  readonly isCongested: () => boolean
 
-  constructor(outlet: Outlet) {
+  constructor(outlet: Outlet, isCongested: () => boolean) {
     super(outlet, writer => unflushed.push(writer))
+    this.isCongested = isCongested
   }
 
   /** A closing frame without a body. */

@@ -12,6 +12,7 @@ import { correlationId } from '../correlation.ts'
 import { HearthError } from '../errors.ts'
 import { SESSION_COUNT_MAX } from '../limits.ts'
 import { log } from '../log.ts'
+import { encodeErrorFrame } from '../protocol/error_frame.ts'
 import { type CredentialsOf, peerOf } from './peer.ts'
 import { Session, type SessionContext } from './session.ts'
 import { descriptorOf, SocketWire } from './socket_wire.ts'
@@ -78,7 +79,8 @@ export class Listener {
   private accept(socket: net.Socket): void {
     if (this.sessions.size >= SESSION_COUNT_MAX) {
       log('warn', 'connection refused: too many', { max: SESSION_COUNT_MAX })
-      socket.destroy()
+      socket.on('error', () => undefined)
+      socket.end(tooMany)
       return
     }
     const peer = peerOf(descriptorOf(socket), this.options.credentialsOf)
@@ -97,6 +99,11 @@ export class Listener {
     for (const session of this.sessions.keys()) session.checkDeadline(nowMs)
   }
 }
+
+/** What a connection too many is told before it is closed. */
+const tooMany = encodeErrorFrame(
+  new HearthError('BUSY', `the engine has ${SESSION_COUNT_MAX} connections already`),
+)
 
 /** Makes sure that a socket's path is free: a file that nobody listens on is removed. Rejects with UNAVAILABLE when another
  *  engine serves there, before anything of that engine's is touched. */

@@ -79,10 +79,13 @@ export class Session {
     this.peer = peer
     this.wire = wire
     this.context = context
-    this.replies = new ReplyWriter({
-      send: bytes => this.send(bytes),
-      onceSent: callback => wire.onceSent(callback),
-    })
+    this.replies = new ReplyWriter(
+      {
+        send: bytes => this.send(bytes),
+        onceSent: callback => wire.onceSent(callback),
+      },
+      () => wire.unsentBytes() > SESSION_UNSENT_BYTES_PAUSE,
+    )
   }
 
   /** Requests that were taken or read and have no answer yet. */

@@ -79,7 +79,8 @@ export class SocketWire implements Wire {
     this.socket.end()
     this.socket.destroySoon()
     // A peer that does not read would keep its queue and its place for ever.
-    setTimeout(() => this.socket.destroy(), SESSION_CLOSE_MS_MAX).unref()
+    const timer = setTimeout(() => this.socket.destroy(), SESSION_CLOSE_MS_MAX).unref()
+    this.socket.once('close', () => clearTimeout(timer))
   }
 
   destroy(): void {

@@ -158,10 +158,7 @@ static void connection_on_poll(void *owner, poll_watch_t *watch, int events) {
         return;
     }
     int told = events;
-    if (told & POLL_BROKEN) { /* let whoever waits meet the error: a read or a write will find it */
-        told = connection->wanted;
-        connection->wanted = 0;
-    }
+    if (told & POLL_BROKEN) told = connection->wanted; /* let whoever waits meet the error: a read or a write will find it */
     if (told & POLL_WRITABLE) { /* asked for once at a time, or an idle socket would spin the loop */
         connection->wanted &= ~POLL_WRITABLE;
         poll_watch_set(watch, connection->wanted);
@@ -171,7 +168,10 @@ static void connection_on_poll(void *owner, poll_watch_t *watch, int events) {
         return;
     }
     /* The callback may have finished the connection or begun another: touch only what is still the same. */
-    if (connection->watch == watch) connection_activate(connection, connection->wanted != 0);
+    if (connection->watch != watch) return;
+    /* libuv has stopped the watch, and what was read may have been the server's last words only: the end comes next. */
+    if (events & POLL_BROKEN) poll_watch_set(watch, connection->wanted);
+    connection_activate(connection, connection->wanted != 0);
 }
 
 static void connection_activate(connection_t *connection, bool is_active) {

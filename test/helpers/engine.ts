@@ -17,6 +17,7 @@ import { type Greeting, RawClient } from './frames.ts'
 
 export const PROJECT = join(import.meta.dirname, '..', '..')
 export const HEARTH = join(PROJECT, 'engine', 'cli', 'hearth.cjs')
+const SHARED_MEMORY_DIR = '/dev/shm'
 const READY_MS_MAX = 20_000
 const EXIT_MS_MAX = 20_000
 const BUILD_MS_MAX = 60_000
@@ -44,7 +45,7 @@ export class ServedEngine {
   private ended: Promise<Exit> | undefined
   private output = ''
   private readonly clients = new Set<Hearth>()
-  private readonly segments = new Set<string>()
+  private readonly pids = new Set<number>()
 
   constructor(folder: string, env: Record<string, string>) {
     this.folder = folder
@@ -89,6 +90,7 @@ export class ServedEngine {
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     this.child = child
+    this.pids.add(child.pid!)
     children.add(child)
     child.stdout!.on('data', data => {
       this.output += data
@@ -114,7 +116,6 @@ export class ServedEngine {
       try {
         const client = await RawClient.open(this.socket)
         this.greeting = await client.hello()
-        if (this.greeting.segment !== null) this.segments.add(this.greeting.segment.path)
         await client.close()
         return
       } catch {
@@ -172,7 +173,7 @@ export class ServedEngine {
     for (const client of this.clients) await client.close()
     if (this.isRunning) await this.kill()
     for (const end of this.endings) end()
-    for (const path of this.segments) rmSync(path, { force: true })
+    removeSegments(this.pids)
     rmSync(this.folder, { recursive: true, force: true })
   }
 }
@@ -248,6 +249,15 @@ export function cleanEnvironment(): Record<string, string> {
       !name.startsWith('HEARTH_') && name !== 'NOTIFY_SOCKET' && !name.startsWith('NODE_TEST'),
   )
   return Object.fromEntries(kept) as Record<string, string>
+}
+
+/** What engines that were killed left in shared memory: a segment's name ends with its engine's pid. */
+function removeSegments(pids: ReadonlySet<number>): void {
+  for (const name of readdirSync(SHARED_MEMORY_DIR)) {
+    const pid = /^hearth-.*\.(\d+)-\d+\.segment$/.exec(name)?.[1]
+    if (pid !== undefined && pids.has(Number(pid)))
+      rmSync(join(SHARED_MEMORY_DIR, name), { force: true })
+  }
 }
 
 const children = new Set<ChildProcess>()

@@ -4,7 +4,8 @@
  *          ended before the look-up began. */
 
 import { parentPort, workerData } from 'node:worker_threads'
-import { ENTRY, HEADER, hashKey, SLOT } from '../../engine/cache/segment.ts'
+import { ENTRY, HEADER, SLOT } from '../../engine/cache/segment.ts'
+import { hashKey } from '../../engine/hash.ts'
 import { mix, Random } from './random.ts'
 
 export interface ReaderOptions {

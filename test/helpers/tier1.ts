@@ -5,15 +5,9 @@
 import assert from 'node:assert/strict'
 import type { IndexTable } from '../../engine/cache/index_table.ts'
 import { Memory, type MemoryOptions } from '../../engine/cache/memory.ts'
-import {
-  BLOCK,
-  createSegment,
-  ENTRY,
-  hashKey,
-  type Segment,
-  SLOT,
-} from '../../engine/cache/segment.ts'
+import { BLOCK, createSegment, ENTRY, type Segment, SLOT } from '../../engine/cache/segment.ts'
 import type { Storage } from '../../engine/cache/storage.ts'
+import { hashKey } from '../../engine/hash.ts'
 
 interface Insides {
   readonly index: IndexTable

@@ -1,18 +1,23 @@
-/** Folder lock: one `hearth dev` a folder.
+/** Folder lock: one holder of a folder for a purpose: one engine a state directory, one `hearth dev` a project.
  *  Owns:   a name in the kernel, as long as this process lives.   Thread: main.
  *  Holds:  (1) two never hold one folder, whatever was killed before: an abstract socket leaves no file that could be stale.
  *          (2) who is refused learns the holder's pid. */
 
-import { createHash } from 'node:crypto'
 import { realpathSync } from 'node:fs'
 import net from 'node:net'
-import { HearthError } from '../errors.ts'
+import { HearthError } from './errors.ts'
+import { nameHash } from './hash.ts'
 
 const ANSWER_MS_MAX = 500
 
-/** Takes the lock; resolves with its release. Rejects with BUSY when another process has it. */
-export async function lockFolder(folder: string): Promise<() => void> {
-  const name = lockName(folder)
+/** Takes the lock of an existing folder; resolves with its release. Rejects with BUSY, in the words of `refusal`, when
+ *  another process has it; `holder` is its pid in brackets, or empty. */
+export async function lockFolder(
+  folder: string,
+  purpose: string,
+  refusal: (holder: string) => string,
+): Promise<() => void> {
+  const name = lockName(folder, purpose)
   const server = net.createServer(socket => {
     socket.on('error', () => undefined)
     socket.end(String(process.pid))
@@ -26,18 +31,13 @@ export async function lockFolder(folder: string): Promise<() => void> {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'EADDRINUSE') throw error
     const pid = await askHolder(name)
-    throw new HearthError(
-      'BUSY',
-      `\`hearth dev\` already runs in ${folder}${pid === '' ? '' : ` (pid ${pid})`}: ` +
-        'use that one, stop it, or start in another folder',
-    )
+    throw new HearthError('BUSY', refusal(pid === '' ? '' : ` (pid ${pid})`))
   }
   return () => server.close()
 }
 
-function lockName(folder: string): string {
-  const hash = createHash('sha256').update(realpathSync(folder)).digest('hex').slice(0, 32)
-  return `\0hearth-dev-${process.getuid?.()}-${hash}`
+function lockName(folder: string, purpose: string): string {
+  return `\0hearth-${purpose}-${process.getuid?.()}-${nameHash(realpathSync(folder))}`
 }
 
 function askHolder(name: string): Promise<string> {
