@@ -118,12 +118,24 @@ function writeLicenses(inputs) {
     .filter(folder => folder !== undefined)
   const texts = [...new Set(folders)].sort().map(folder => {
     const { name, version, license } = JSON.parse(readFileSync(join(folder, 'package.json')))
-    const file = readdirSync(folder).find(each => /^licen[cs]e/i.test(each))
-    if (file === undefined) throw new Error(`${name}@${version} has no licence file`)
-    return `${name} ${version}: ${license}\n\n${readFileSync(join(folder, file), 'utf8').trim()}\n`
+    return `${name} ${version}: ${license}\n\n${licenseOf(folder)}\n`
   })
-  const opening = 'Hearth is MIT (LICENSE). Its bundles contain the packages below, under their own licences.'
-  writeFileSync(join(dist, 'LICENSES.txt'), [`${opening}\n`, ...texts].join(`\n${'-'.repeat(80)}\n\n`))
+  const opening =
+    'Hearth is MIT (LICENSE). Its bundles contain these packages, under their own licences.\n'
+  const text = [opening, ...texts].join(`\n${'-'.repeat(80)}\n\n`)
+  writeFileSync(join(dist, 'LICENSES.txt'), text)
+}
+
+/** A file of its own, or the section that ends the read-me. */
+function licenseOf(folder) {
+  const files = readdirSync(folder)
+  const file = files.find(each => /^licen[cs]e/i.test(each))
+  if (file !== undefined) return readFileSync(join(folder, file), 'utf8').trim()
+  const readme = files.find(each => /^readme/i.test(each))
+  const section =
+    readme && /^#+ *licen[cs]e *\n(.+)/ims.exec(readFileSync(join(folder, readme), 'utf8'))
+  if (!section) throw new Error(`${folder} has no licence text, and is to be bundled`)
+  return section[1].trim()
 }
 
 /** The own memory of Node processes that do nothing, half a second after their start: the median of five. */
