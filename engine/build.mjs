@@ -26,6 +26,11 @@ const lightHyperid = {
   },
 }
 
+/** A line of its own: Node shows the line that throws. */
+const REFUSES_OLD_NODE =
+  'if(parseInt(process.versions.node)<22)throw new Error(`hearth needs Node 22 or newer, and this is ${process.version}; ' +
+  'node_modules/.bin/node is one`)'
+
 const esbuild = await import('esbuild').catch(() => undefined)
 if (esbuild === undefined || !existsSync(join(root, 'workers', 'entry.ts'))) {
   if (!existsSync(join(dist, 'daemon.cjs'))) {
@@ -71,7 +76,7 @@ async function bundleAll() {
     ...common,
     format: 'esm',
     banner: {
-      js: "import{createRequire as __c}from'node:module';const require=__c(import.meta.url),__dirname=import.meta.dirname;",
+      js: `${REFUSES_OLD_NODE}\nimport{createRequire as __c}from'node:module';const require=__c(import.meta.url),__dirname=import.meta.dirname;`,
     },
   }
   const from = path => join(root, path)

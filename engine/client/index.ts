@@ -2,6 +2,8 @@
  *  Owns:   the connection.   Thread: the client's.
  *  Holds:  nothing here imports the engine; a client process loads no SQLite, no libpq. */
 
+/// <reference types="node" preserve="true" />
+
 import { EventEmitter } from 'node:events'
 import { monotonicMs } from '../clock.ts'
 import { clientSocketPath } from '../config/socket_path.ts'
