@@ -4,27 +4,7 @@
  *  Holds:  (1) a command's file is loaded only when it runs.  (2) `[X]` is optional, `X…` may be repeated, and only the
  *          last operand may be either.  (3) an option that says `later` is refused with those words. */
 
-import type { Input, Run } from './input.ts'
-
-export interface OptionSpec {
-  /** What stands for its value in the help; a switch has none. */
-  readonly value?: string
-  readonly doc: string
-  /** Part of the contract, not of this version. */
-  readonly later?: string
-}
-
-export interface CommandSpec {
-  readonly operands: readonly string[]
-  readonly summary: string
-  /** More than one line holds, for `hearth COMMAND --help`. */
-  readonly details?: string
-  readonly options: Readonly<Record<string, OptionSpec>>
-  /** Left out: the launcher (hearth.cjs) runs it. */
-  readonly load?: () => Promise<{ run: Run }>
-}
-
-export type { Input }
+import type { CommandSpec } from './command_spec.ts'
 
 const JSON_OPTION = { json: { doc: 'machine-readable output, errors too' } } as const
 const SOCKET_OPTION = {

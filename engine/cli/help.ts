@@ -2,7 +2,8 @@
  *  Owns:   the layout of `hearth --help` and `hearth COMMAND --help`.   Thread: main.
  *  Holds:  every word of a command is its row's; nothing here knows one command from another. */
 
-import { COMMANDS, type CommandSpec } from './commands.ts'
+import type { CommandSpec } from './command_spec.ts'
+import { COMMANDS } from './commands.ts'
 import { visibleOptions } from './input.ts'
 
 /** `hearth set KEY VALUE [--ttl TIME] …` */

@@ -5,20 +5,10 @@
 
 import { parseArgs } from 'node:util'
 import { durationMs } from '../config/units.ts'
-import type { CommandSpec } from './commands.ts'
+import type { CommandSpec, Input, Run } from './command_spec.ts'
 import { closest, UsageError } from './usage_error.ts'
 
-export interface Input {
-  readonly operands: readonly string[]
-  /** Text of options that take a value, by name. */
-  readonly options: Readonly<Record<string, string | undefined>>
-  /** Names of the switches that were given. */
-  readonly switches: ReadonlySet<string>
-  readonly isJson: boolean
-}
-
-/** What a command's file exports: it resolves with the exit code. */
-export type Run = (input: Input) => Promise<number>
+export type { Input, Run }
 
 /** Throws UsageError. */
 export function readInput(name: string, spec: CommandSpec, args: readonly string[]): Input {

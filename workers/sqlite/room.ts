@@ -12,11 +12,9 @@
 
 import { PAGE_BYTES } from './statements.ts'
 import type { SqliteStore } from './store.ts'
+import { walBytesOf } from './wal_share.ts'
 
 const MAX_BYTES_LEAST = 1024 * 1024
-const WAL_BYTES_LEAST = 256 * 1024
-/** More would only put off the checkpoint: fsyncs are paid for by then. */
-const WAL_BYTES_MOST = 16 * 1024 * 1024
 /** The index of the WAL: 32 KiB for each 4 096 pages in it. */
 const SHM_BYTES_PER_WAL_BYTE = 32 / (4_096 * 4)
 const SHM_BYTES_LEAST = 64 * 1024
@@ -121,9 +119,4 @@ export class Room {
     }
     this.leftPages = growPages + freePages
   }
-}
-
-/** The WAL's share of a bound, in bytes. */
-export function walBytesOf(maxBytes: number): number {
-  return Math.min(Math.max(Math.floor(maxBytes / 4), WAL_BYTES_LEAST), WAL_BYTES_MOST)
 }

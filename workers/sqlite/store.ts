@@ -13,7 +13,6 @@ import Database from 'better-sqlite3'
 import { monotonicMs, wallMs } from '../../engine/clock.ts'
 import { HearthError } from '../../engine/errors.ts'
 import { removeDatabase, setAside } from './quarantine.ts'
-import { walBytesOf } from './room.ts'
 import {
   APPLICATION_ID,
   PAGE_BYTES,
@@ -22,6 +21,7 @@ import {
   SCHEMA_VERSION,
   type Statements,
 } from './statements.ts'
+import { walBytesOf } from './wal_share.ts'
 
 export type Connection = Database.Database
 
