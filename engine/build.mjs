@@ -29,7 +29,7 @@ const lightHyperid = {
 /** A line of its own: Node shows the line that throws. */
 const REFUSES_OLD_NODE =
   'if(parseInt(process.versions.node)<22)throw new Error("hearth needs Node 22 or newer, and this is "' +
-  '+process.version+"; node_modules/.bin/node is one")'
+  '+process.version+"; npm brings one, node_modules/.bin/node, unless optional packages are left out")'
 
 const esbuild = await import('esbuild').catch(() => undefined)
 if (esbuild === undefined || !existsSync(join(root, 'workers', 'entry.ts'))) {

@@ -9,7 +9,7 @@
 import { monotonicMs } from './clock.ts'
 
 /** Garbage that may gather above what the last collection left. */
-const GROWTH_BYTES = 1024 * 1024
+const GROWTH_BYTES = 1.5 * 1024 * 1024
 /** How often the heap's size is looked at; a look takes some 10 microseconds. */
 const LOOK_MS = 25
 

@@ -128,11 +128,12 @@ class RingReplies implements Replies {
     this.writer.publish()
   }
 
-  /** A reply that came from an event: all of this tick's go together. */
+  /** A reply that came from an event: those of all connections that were readable together go together. Main sleeps while
+   *  Postgres works, so each publish is a wake-up, and half a worker's time was those before they were gathered. */
   private publishSoon(): void {
     if (this.isScheduled) return
     this.isScheduled = true
-    process.nextTick(() => {
+    setImmediate(() => {
       this.isScheduled = false
       this.publish()
     })

@@ -103,7 +103,8 @@ interface PostgresJs {
 export function postgresJs(url: string): Sql | undefined {
   const module = rival<(options: object) => PostgresJs>('postgres')
   if (module === undefined) return undefined
-  const parsed = new URL(url)
+  // WHATWG URLs know no user without a host; libpq's do.
+  const parsed = new URL(url.replace('@/', '@localhost/'))
   const host = parsed.searchParams.get('host') ?? parsed.hostname
   const sql = module({
     host: `${decodeURIComponent(host)}/.s.PGSQL.${parsed.port || '5432'}`,

@@ -4,7 +4,7 @@
  *  Holds:  the engine is the one that ships: `hearth serve` from dist/, through its launcher. */
 
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -37,6 +37,7 @@ export class Stand {
   /** Starts what was asked for; resolves with the milliseconds from the engine's spawn to its first answer. */
   async start(): Promise<number> {
     if (this.options.postgres && this.stopPostgres === undefined) {
+      chmodSync(this.folder, 0o711) // As root the server is another user, who has to pass through.
       const server = await startPostgres({ dataDir: join(this.folder, 'postgres') })
       this.postgresUrl = server.url
       this.stopPostgres = async () => void (await server.stop())

@@ -1,4 +1,4 @@
-/** uv_poll: the eight names of libuv that the binding uses, declared here because node's own headers ship uv.h only with
+/** uv_poll: the ten names of libuv that the binding uses, declared here because node's own headers ship uv.h only with
  *  the runtime, not with Debian's or npm's node_api.h.
  *  Owns:   nothing.
  *  Thread: any.
@@ -25,6 +25,8 @@ size_t uv_handle_size(int type);
 int uv_poll_init(struct uv_loop_s *loop, uv_handle_t *handle, int descriptor);
 int uv_poll_start(uv_handle_t *handle, int events, uv_poll_callback callback);
 int uv_poll_stop(uv_handle_t *handle);
+void uv_ref(uv_handle_t *handle);
+void uv_unref(uv_handle_t *handle);
 void uv_close(uv_handle_t *handle, uv_close_callback callback);
 
 #endif
