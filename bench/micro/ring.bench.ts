@@ -10,7 +10,7 @@ import { type MicroBench, measure, type Row, type Size, type Trial } from '../ha
 
 const DEPTHS = [1, 10, 50, 200, 1_000] as const
 /** Depths at which the ratio is held: rings are for many in flight. */
-const GATE_DEPTHS = [50, 200] as const
+const GATE_DEPTHS = [200] as const
 const RATIO_MIN = 1.3
 const BODY_BYTES = 100
 const ROUND_TRIPS = { smoke: 500, real: 20_000 } as const

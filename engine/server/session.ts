@@ -1,5 +1,5 @@
 /** Session: one connection's requests, from bytes to the router, in order and no faster than they can be answered.
- *  Owns:   the bytes of frames that are not whole yet or not taken yet.   Not here: the socket (wire.ts, listener.ts).
+ *  Owns:   the bytes of frames that are not whole yet or not taken yet.   Not here: the socket (socket_wire.ts, listener.ts).
  *  Thread: main.
  *  Holds:  (1) frames reach the router whole, once, in order.  (2) a session that is held reads nothing: what it keeps is at
  *          most one read and one frame.  (3) a malformed frame ends this connection after a PROTOCOL reply, nothing else.
