@@ -58,7 +58,8 @@ test('a hundred clients that each store megabytes at once are all served, in bou
 test('frames that are begun and never finished hold up other long ones only until their deadline', async t => {
   if (!FULL) return t.skip('waits 12 s; HEARTH_TEST_FULL=1 runs it')
   const engine = await serve(t)
-  for (let i = 0; i < 10; i++) {
+  // Two take the whole budget; more of them would take turns with it, a deadline each.
+  for (let i = 0; i < 2; i++) {
     const client = await engine.raw()
     await client.hello()
     client.send(header(0x11, 1, 8 * MEBIBYTE), rawValue(100_000))
