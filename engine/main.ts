@@ -17,7 +17,7 @@ import { correlationId } from './correlation.ts'
 import { lockFolder } from './folder_lock.ts'
 import { ASSEMBLY_BYTES_MAX, DRAIN_MS_MAX, IDLE_MS } from './limits.ts'
 import { setLogLevel } from './log.ts'
-import { loadNative, type Native } from './native.ts'
+import { chooseLibpq, loadNative, type Native } from './native.ts'
 import { EngineOverview } from './observe/overview.ts'
 import { WorkerPool } from './pool/pool.ts'
 import type { Kinds } from './pool/worker_task.ts'
@@ -65,7 +65,9 @@ export class Engine {
       return `another engine${holder} keeps its state in ${stateDir}; stop it, or set engine.state_dir`
     })
     try {
-      const engine = new Engine(config, await loadNative(), unlock)
+      const native = await loadNative()
+      if (config.engine.libpq !== undefined) chooseLibpq(native, config.engine.libpq)
+      const engine = new Engine(config, native, unlock)
       await engine.open()
       return engine
     } catch (error) {
@@ -226,8 +228,7 @@ function hostsOf(config: Config): Kinds[] {
     cacheBytes: config.sqlite.cacheBytes,
   }
   if (Object.keys(config.postgres).length === 0) return [{ sqlite }]
-  const libpqPaths = config.engine.libpq === undefined ? [] : [config.engine.libpq]
-  const postgres = { libpqPaths, databases: config.postgres }
+  const postgres = { databases: config.postgres }
   return config.engine.workers === 'separate' ? [{ sqlite }, { postgres }] : [{ sqlite, postgres }]
 }
 

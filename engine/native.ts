@@ -15,3 +15,14 @@ export async function loadNative(): Promise<Native | undefined> {
     return undefined
   }
 }
+
+/** Makes a configured libpq the first that is tried, for the whole process: before any worker asks for one. One that cannot be
+ *  loaded is reported, and the system's or the embedded one serves. */
+export function chooseLibpq(native: Native | undefined, path: string): void {
+  if (native === undefined) return
+  const isFirst = native.configureLibpq([path])
+  const info = native.libpqInfo()
+  if (isFirst && info?.path === path) return
+  const reason = isFirst ? (info?.skipped ?? native.libpqProblem()) : 'another is loaded already'
+  log('warn', 'engine.libpq is not used', { libpq: path, instead: info?.path ?? 'none', reason })
+}

@@ -12,8 +12,6 @@ export interface SqliteOptions {
 }
 
 export interface PostgresOptions {
-  /** libpq files to try first. */
-  readonly libpqPaths: readonly string[]
   readonly databases: Readonly<Record<string, DatabaseOptions>>
 }
 
