@@ -19,7 +19,10 @@ export interface MemoryFigures {
   entries: number
   bytes: number
   maxBytes: number
+  /** All hits: through the engine and in place. */
   hits: number
+  /** Those of clients that read tier 1 in their own process, as far as they have been looked at. */
+  hitsInPlace: number
   misses: number
   evictions: number
   expirations: number

@@ -8,6 +8,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { Memory } from './cache/memory.ts'
 import type { TtlPolicies } from './cache/policies.ts'
+import { ReaderPages } from './cache/reader_pages.ts'
 import { createSegment, SEGMENT_LAYOUT, type Segment, STATE, setState } from './cache/segment.ts'
 import { type SegmentMemory, segmentMemory } from './cache/segment_file.ts'
 import { monotonicMs, wallMs } from './clock.ts'
@@ -49,6 +50,8 @@ export class Engine {
   private readonly segmentMemory: SegmentMemory
   private readonly segment: Segment
   private readonly memory: Memory
+  /** None when tier 1 is not shared. */
+  private readonly readerPages: ReaderPages | undefined
   private readonly cache: CacheOps
   private readonly pool: WorkerPool
   private readonly listener: Listener
@@ -82,21 +85,26 @@ export class Engine {
     this.native = native
     setLogLevel(config.engine.logLevel)
     const { socket, socketMode } = config.engine
-    this.segmentMemory = segmentMemory(
-      config.memory.maxBytes,
-      socket,
-      0o600 | (socketMode & 0o040),
-      native?.mapFile,
-    )
+    // Whoever may use the socket by its mode as the engine's user or group may read the segment, and nobody else.
+    const groupBit = socketMode & 0o040
+    this.segmentMemory = segmentMemory(config.memory.maxBytes, socket, 0o600 | groupBit, native)
     this.segment = createSegment(this.segmentMemory.memory, {
       pid: process.pid,
       // Unlike from boot to boot, so that no set of keys is slow for ever.
       hashSeed: Math.floor(Math.random() * 2 ** 31),
+      engineId: this.id,
+      guardWord: this.segmentMemory.guardWord,
     })
     this.memory = new Memory(this.segment, {
       valueBytesMax: config.memory.maxValueBytes,
       entryCountMax: config.memory.maxEntries,
     })
+    const { path } = this.segmentMemory
+    if (path !== undefined) {
+      const pages = new ReaderPages(this.memory, path, groupBit !== 0)
+      this.memory.collect = () => pages.collect()
+      this.readerPages = pages
+    }
     this.pool = new WorkerPool(hostsOf(config), this.afterReplies)
     this.cache = new CacheOps(this.memory, () => this.pool.leaseOf('sqlite')!, policiesOf(config), {
       keyBytesMax: config.cache.maxKeyBytes,
@@ -117,12 +125,16 @@ export class Engine {
       bodyBytesMax: op => bodyBytesMax(config, op),
       afterTurn: this.afterTurn,
       greeting: () => this.greeting(),
+      attach: peer => this.readerPages?.open(peer.uid),
     }
     this.listener = new Listener(
       { path: socket, mode: socketMode, credentialsOf: native?.peerCredentials },
       this.context,
     )
-    this.sweeper = setInterval(() => this.memory.sweep(SWEEP_COUNT, wallMs()), SWEEP_MS).unref()
+    this.sweeper = setInterval(() => {
+      this.memory.sweep(SWEEP_COUNT, wallMs())
+      this.readerPages?.sweep()
+    }, SWEEP_MS).unref()
   }
 
   get socketPath(): string {
@@ -144,6 +156,7 @@ export class Engine {
     await Promise.all([this.listener.close(), this.pool.stop(DRAIN_MS_MAX / 2)])
     clearInterval(this.sweeper)
     clearTimeout(this.idleTimer)
+    this.readerPages?.close()
     this.segmentMemory.release()
     this.unlock()
   }
@@ -201,6 +214,7 @@ export class Engine {
 
   private noteActivity(): void {
     this.isActive = true
+    this.readerPages?.wake()
     this.collector.turn()
     if (this.idleTimer === undefined) this.idleTimer = setTimeout(this.idle, IDLE_MS).unref()
   }

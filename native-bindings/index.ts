@@ -25,6 +25,13 @@ export interface MapFileOptions {
   reserve?: boolean
 }
 
+export interface Guard {
+  /** Where the word is, in bytes from the start of the file. */
+  readonly wordAt: number
+  /** The word becomes 0. In the thread that holds it; safe to call twice. */
+  release(): void
+}
+
 export interface AllocatorOptions {
   /** malloc arenas; 1 keeps a process with several threads small. */
   arenasMax?: number
@@ -73,10 +80,19 @@ export function mapFile(path: string, bytes: number, options: MapFileOptions = {
 
 /** Maps an existing file, shared and read-only, as long as it is now. Writing through the buffer is a SIGSEGV, and
  *  reading behind the end of a file that was truncated meanwhile a SIGBUS. Symbolic links are refused (ELOOP), also
- *  empty files and anything but regular ones (EINVAL). */
-export function mapFileReadOnly(path: string): ArrayBuffer {
+ *  empty files and anything but regular ones (EINVAL), and one of another owner than the uid given (EPERM). */
+export function mapFileReadOnly(path: string, ownerUid?: number): ArrayBuffer {
+  return mapExisting(path, false, ownerUid)
+}
+
+/** The same, writable. */
+export function mapFileWritable(path: string, ownerUid?: number): ArrayBuffer {
+  return mapExisting(path, true, ownerUid)
+}
+
+function mapExisting(path: string, isWritable: boolean, ownerUid = -1): ArrayBuffer {
   if (typeof path !== 'string') throw new TypeError('path must be a string')
-  const mapped = native.mapFileReadOnly(path)
+  const mapped = native.mapExistingFile(path, isWritable, ownerUid)
   if (typeof mapped === 'number') throw systemError(mapped, 'map', path)
   return mapped
 }
@@ -85,6 +101,17 @@ export function mapFileReadOnly(path: string): ArrayBuffer {
  *  the event loop. */
 export function unmapFile(buffer: ArrayBuffer): void {
   native.unmapFile(buffer)
+}
+
+/** Holds a guard in 64 zero bytes of an existing file, at a multiple of 64: a 32-bit word in it is this thread's id until the
+ *  guard is released (0), or this thread dies in whatever way (0x40000000 is set). The kernel sets that before it closes the dead
+ *  process's descriptors, so whoever has taken over one of its locks or sockets finds it set. Any process that maps the
+ *  file sees it without a system call. ENOTSUP where the C library or the kernel has no robust locks. */
+export function holdGuard(path: string, at: number): Guard {
+  if (typeof path !== 'string') throw new TypeError('path must be a string')
+  const held = native.holdGuard(path, at)
+  if (typeof held === 'number') throw systemError(held, 'guard', path)
+  return { wordAt: held.wordAt, release: () => native.releaseGuard(held.handle) }
 }
 
 /** SO_PEERCRED of a connected Unix socket's descriptor (`socket._handle.fd` in Node). ENOTCONN without such a peer. */

@@ -5,8 +5,10 @@ import type { Credentials, LibpqInfo } from './index.ts'
 /** Functions that meet the system return a negative errno for an error. */
 export interface NativeAddon {
   mapFile(path: string, bytes: number, mode: number, reserve: boolean): ArrayBuffer | number
-  mapFileReadOnly(path: string): ArrayBuffer | number
+  mapExistingFile(path: string, isWritable: boolean, ownerUid: number): ArrayBuffer | number
   unmapFile(buffer: ArrayBuffer): void
+  holdGuard(path: string, at: number): { handle: object; wordAt: number } | number
+  releaseGuard(handle: object): void
   peerCredentials(fd: number): Credentials | number
   sendDatagram(address: string, text: string): number
   trimMemory(): boolean

@@ -60,6 +60,7 @@ const MAY_IMPORT: Record<string, Rule> = {
   'engine/client': {
     values: [
       'engine/protocol',
+      'engine/cache/reader_page.ts',
       'engine/cache/segment.ts',
       'engine/config/socket_path.ts',
       'engine/config/units.ts',

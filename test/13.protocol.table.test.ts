@@ -24,6 +24,7 @@ const CODES = {
   requests: {
     HELLO: 0x01,
     PING: 0x02,
+    ATTACH: 0x03,
     GET: 0x10,
     SET: 0x11,
     DEL: 0x12,

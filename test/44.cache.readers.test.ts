@@ -7,18 +7,11 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { test } from 'node:test'
-import { setImmediate as turn } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { Memory } from '../engine/cache/memory.ts'
 import { createSegment, SEGMENT_BYTES_MIN } from '../engine/cache/segment.ts'
-import { monotonicMs } from '../engine/clock.ts'
-import { FULL, Random, SEED } from './helpers/random.ts'
-import {
-  bytesOfVersion,
-  keyOf,
-  type ReaderOptions,
-  type ReaderReport,
-} from './helpers/segment_reader.ts'
+import { FULL, SEED } from './helpers/random.ts'
+import { churn, type ReaderOptions, type ReaderReport } from './helpers/segment_reader.ts'
 
 const KEY_COUNT = 120
 const CHURN_MS = FULL ? 20_000 : 5_000
@@ -32,7 +25,11 @@ test(`${CHURN_MS} ms of churn show a reader no byte that is not the key's own (S
   const worker = new Worker(new URL('./helpers/segment_reader.ts', import.meta.url), { workerData })
   const answer = once(worker, 'message') as Promise<[ReaderReport]>
   await once(worker, 'online')
-  const changes = await churn(memory, new Int32Array(floors))
+  const changes = await churn(memory, new Int32Array(floors), {
+    keyCount: KEY_COUNT,
+    seed: SEED,
+    ms: CHURN_MS,
+  })
   Atomics.store(new Int32Array(floors), 0, 1)
   const [report] = await answer
   await worker.terminate()
@@ -43,30 +40,3 @@ test(`${CHURN_MS} ms of churn show a reader no byte that is not the key's own (S
   assert.ok(report.hits > 10_000, 'the reader saw much')
   assert.ok(report.thrownAway > 100, 'and met many changes')
 })
-
-async function churn(memory: Memory, floors: Int32Array): Promise<number> {
-  const random = new Random(SEED)
-  const keys = Array.from({ length: KEY_COUNT }, (_, key) => keyOf(key))
-  const versions = new Uint32Array(KEY_COUNT)
-  let changes = 0
-  for (const endMs = monotonicMs() + CHURN_MS; monotonicMs() < endMs; await turn()) {
-    for (let i = 0; i < 2_000; i++, changes++) {
-      const key = random.below(KEY_COUNT)
-      const bytes = keys[key]!
-      const hash = memory.hash(bytes, 0, bytes.length)
-      if (random.chance(0.2)) memory.delete(hash, bytes, 0, bytes.length)
-      else {
-        // One in ten is stored as expired: the reader's clock stands at 0.
-        const value = bytesOfVersion(key, versions[key]! + 1)
-        const expiresAtMs = random.chance(0.1) ? 0 : Infinity
-        memory.set(hash, bytes, 0, bytes.length, value, 0, value.length, expiresAtMs)
-        versions[key]! += expiresAtMs === 0 ? 2 : 1
-        Atomics.store(floors, 1 + key, versions[key]!)
-        continue
-      }
-      versions[key]!++
-      Atomics.store(floors, 1 + key, versions[key]!)
-    }
-  }
-  return changes
-}

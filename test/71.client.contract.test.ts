@@ -1,4 +1,4 @@
-/** The client's contract, once for a client over the socket and once for one inside the engine's process.
+/** The client's contract, for a client of another process, with shared memory and without, and for one inside the engine's process.
  *  Owns:   one embedded engine a kind of client.   Thread: main of a test process. */
 
 import assert from 'node:assert/strict'
@@ -9,6 +9,7 @@ import { type Embedded, embed } from './helpers/engine.ts'
 
 const KINDS: Record<string, (embedded: Embedded) => Promise<Hearth>> = {
   'over the socket': embedded => embedded.connect({ failOpen: true }),
+  'over the socket alone': embedded => embedded.connect({ failOpen: true, sharedMemory: false }),
   'inside the process': async embedded => {
     const client = embedded.local()
     await client.untilOpen()

@@ -9,6 +9,7 @@ import { join } from 'node:path'
 import type { Hearth } from '../../engine/client/index.ts'
 import { machineLine } from '../harness.ts'
 import { measureFootprint } from './footprint.ts'
+import { p50OfHits, peeksPerSecond } from './in_place.ts'
 import {
   ioredis,
   type KeyValue,
@@ -40,6 +41,7 @@ const POINT_SELECT = 'select * from bench where id = $1'
 export async function run(): Promise<boolean> {
   const rows = [
     ...(await memoryRows()),
+    ...(await inPlaceRows()),
     ...(await sqliteRows()),
     ...(await databaseRows()),
     ...(await ownRows()),
@@ -55,7 +57,8 @@ async function memoryRows(): Promise<Row[]> {
   await stand.start()
   const redis = await startRedis(stand.folder)
   try {
-    const hearth = await stand.client()
+    // Over the socket: what is read in place is in rows of its own.
+    const hearth = await stand.client({ sharedMemory: false })
     await fill(hearth, KEYS)
     const rivals = redis === undefined ? [] : [ioredis(redis.socket), await nodeRedis(redis.socket)]
     const rows: Row[] = []
@@ -116,11 +119,50 @@ async function memoryRows(): Promise<Row[]> {
   }
 }
 
+/** Hits of tier 1 in the client's own process. */
+async function inPlaceRows(): Promise<Row[]> {
+  const stand = new Stand()
+  await stand.start()
+  const redis = await startRedis(stand.folder)
+  const rival = redis && ioredis(redis.socket)
+  try {
+    const hearth = await stand.client()
+    if (!hearth.inPlace.isOn) throw new Error(hearth.inPlace.reason)
+    await fill(hearth, KEYS)
+    for (let i = 0; i < KEYS && rival !== undefined; i++) await rival.set(key(i, KEYS))
+    const keys = Array.from({ length: KEYS }, (_, i) => key(i, KEYS))
+    const rows: Row[] = []
+    for (const how of ['peek', 'get'] as const) {
+      const what = how === 'peek' ? 'peek in place, p50' : 'awaited get in place, p50'
+      const found = await inTurns(
+        () => p50OfHits(hearth, how, keys, 200_000),
+        rival &&
+          (async () =>
+            percentile(await latencies(10_000, 1, i => rival.get(key(i, KEYS))), 0.5) * 1_000),
+      )
+      const bound = { atMost: 1 / 40 }
+      rows.push(row(what, 'µs', found, rival?.name ?? 'Redis', bound))
+      const limit = { ours: found.ours, theirs: how === 'peek' ? 1 : 1.5 }
+      rows.push(row(what, 'µs', limit, 'bound', { atMost: 1 }))
+    }
+    const scaled = await inTurns(
+      () => peeksPerSecond(stand.socket, keys, 2, 1_000),
+      () => peeksPerSecond(stand.socket, keys, 1, 1_000),
+    )
+    rows.push(row('peeks, two reader processes', '/s', scaled, 'one process', { atLeast: 1.7 }))
+    return rows
+  } finally {
+    await rival?.close()
+    redis?.stop()
+    await stand.stop()
+  }
+}
+
 async function sqliteRows(): Promise<Row[]> {
   const stand = new Stand({ env: { HEARTH_MEMORY_MAX_ENTRIES: '100' } })
   await stand.start()
   try {
-    const hearth = await stand.client()
+    const hearth = await stand.client({ sharedMemory: false })
     await fill(hearth, TIER2_KEYS)
     const direct: KeyValue = sqliteDirect(stand.folder, TIER2_KEYS)
     const hits = await inTurns(
@@ -290,7 +332,7 @@ function isReached({ hearth, theirs, bound = {} }: Row): boolean {
 function render(rows: readonly Row[]): string {
   const lines = rows.map(each => {
     const { what, unit, hearth, rival, theirs, bound = {} } = each
-    const ratio = theirs === undefined ? 'not installed' : (hearth / theirs).toFixed(2)
+    const ratio = theirs === undefined ? 'not installed' : rounded(hearth / theirs)
     const goal = bound.atLeast ? `≥ ${bound.atLeast}` : bound.atMost ? `≤ ${bound.atMost}` : ''
     const verdict = goal === '' ? '' : isReached(each) ? 'yes' : 'no'
     return `| ${what} | ${shown(hearth)} ${unit} | ${rival} | ${theirs === undefined ? '' : `${shown(theirs)} ${unit}`} | ${ratio} | ${goal} | ${verdict} |`
@@ -313,5 +355,9 @@ function render(rows: readonly Row[]): string {
 function shown(value: number): string {
   return value >= 1_000
     ? Math.round(value).toLocaleString('en').replaceAll(',', ' ')
-    : value.toFixed(1)
+    : value.toFixed(value < 10 ? 2 : 1)
+}
+
+function rounded(ratio: number): string {
+  return ratio.toFixed(ratio < 0.1 ? 3 : 2)
 }

@@ -8,7 +8,7 @@ import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { connect, type Hearth } from '../../engine/client/index.ts'
+import { type ConnectOptions, connect, type Hearth } from '../../engine/client/index.ts'
 import { startPostgres } from '../../engine/dev/embedded_postgres.ts'
 import { ownBytes } from '../../engine/observe/footprint.ts'
 
@@ -72,8 +72,8 @@ export class Stand {
     }
   }
 
-  async client(): Promise<Hearth> {
-    const client = await connect({ socket: this.socket, failOpen: false })
+  async client(options: ConnectOptions = {}): Promise<Hearth> {
+    const client = await connect({ socket: this.socket, failOpen: false, ...options })
     this.clients.push(client)
     return client
   }

@@ -38,7 +38,7 @@ function trial(
     const stand = new Stand()
     await stand.start()
     try {
-      const client = await stand.client()
+      const client = await stand.client({ sharedMemory: false })
       await Promise.all(Array.from({ length: KEYS }, (_, i) => client.cache.set(key(i), VALUE)))
       return await measure(size, OPERATIONS[size], () => round(OPERATIONS[size], depth, client))
     } finally {

@@ -21,6 +21,8 @@ export interface MemoryOptions {
   readonly entryCountMax?: number
 }
 
+/** After so many evictions marks of readers elsewhere are asked for, at least; else after an eighth of the entries. */
+const EVICTIONS_PER_COLLECT_MIN = 16
 /** Victims that SIEVE may choose for one value before neighbours of the last one are taken instead. */
 const VICTIM_COUNT_MAX = 8
 
@@ -28,6 +30,10 @@ export class Memory {
   /** The segment's bytes: a value of an entry is valueStart(entry) .. valueEnd(entry) in them, until the next change. */
   readonly bytes: Buffer
   valueBytesMax = 0
+  readonly slotCount: number
+  /** Brings in what readers in other processes have used, by markSlots() and addInPlace(). Called before figures are given and
+   *  while much is evicted; whoever knows the readers sets it. */
+  collect: () => void = () => undefined
   /** An entry with its key: so much room can always be made by evicting neighbours. */
   private readonly entryBytesMax: number
   private readonly words: Int32Array
@@ -40,8 +46,11 @@ export class Memory {
   private readonly entryCountMax: number
   private sweepAt = 0
   private hits = 0
+  private hitsInPlace = 0
   private misses = 0
   private evictions = 0
+  /** With so many evictions marks are asked for again. */
+  private collectAt = 0
   private expirations = 0
 
   constructor(segment: Segment, options: MemoryOptions) {
@@ -49,6 +58,7 @@ export class Memory {
     this.words = segment.words
     this.floats = segment.floats
     this.seed = segment.hashSeed
+    this.slotCount = segment.slotCount
     this.totalBytes = segment.words[HEADER.totalBytes]!
     this.index = new IndexTable(segment)
     this.storage = new Storage(segment)
@@ -175,12 +185,33 @@ export class Memory {
     return removed
   }
 
+  /** Marks as used what stands in slot s wherever the bit s % markCount is set. */
+  markSlots(marks: Int32Array, markCount: number): void {
+    for (let word = 0; word < marks.length; word++) {
+      for (let bits = marks[word]!; bits !== 0; bits &= bits - 1) {
+        const mark = (word << 5) + 31 - Math.clz32(bits & -bits)
+        for (let slot = mark; slot < this.slotCount; slot += markCount) {
+          const entry = this.index.entryOf(slot)
+          if (entry !== 0) this.sieve.mark(entry)
+        }
+      }
+    }
+  }
+
+  /** Counts hits and misses of readers in other processes. */
+  addInPlace(hits: number, misses: number): void {
+    this.hitsInPlace += hits
+    this.misses += misses
+  }
+
   stats(): MemoryFigures {
+    this.collect()
     return {
       entries: this.index.count,
       bytes: this.storage.usedBytes,
       maxBytes: this.totalBytes,
-      hits: this.hits,
+      hits: this.hits + this.hitsInPlace,
+      hitsInPlace: this.hitsInPlace,
       misses: this.misses,
       evictions: this.evictions,
       expirations: this.expirations,
@@ -210,14 +241,23 @@ export class Memory {
   /** A block for `need` bytes, evicting as needed. First SIEVE's victims; when those leave only scattered room, the
    *  neighbours of the last one go too, until it has grown to the size. */
   private makeRoom(need: number): number {
-    while (this.index.count >= this.entryCountMax) this.evict(this.sieve.victim())
+    while (this.index.count >= this.entryCountMax) this.evict(this.victim())
     let block = this.storage.allocate(need)
     for (let i = 0; block < 0; i++) {
-      const freed = this.evict(this.sieve.victim())
+      const freed = this.evict(this.victim())
       if (i >= VICTIM_COUNT_MAX) this.evictAround(freed, need)
       block = this.storage.allocate(need)
     }
     return block
+  }
+
+  /** SIEVE's choice, with what readers elsewhere have used known to it. */
+  private victim(): number {
+    if (this.evictions >= this.collectAt) {
+      this.collect()
+      this.collectAt = this.evictions + Math.max(EVICTIONS_PER_COLLECT_MIN, this.index.count >> 3)
+    }
+    return this.sieve.victim()
   }
 
   private evict(entry: number): number {

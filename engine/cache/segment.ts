@@ -15,7 +15,7 @@
  *      header (4096)   | slots: slotCount x 16                  | storage: blocks up to the end
  *
  *      header, 32-bit words:  magic · layout · state · hashSeed · totalBytes · slotCount · slotsAt · storageAt ·
- *                             storageBytes · pid · boot id (4 words) · reserved for readers' needs (zero)
+ *                             storageBytes · pid · engine's id (its hash, 4 words) · guard; at byte 128 the guard's lock
  *
  *      slot    0           4        8             12
  *              | sequence  | hash   | entry / 8   | reserved |          entry 0: empty
@@ -25,12 +25,17 @@
  *      entry   8        12                16            20      24            32      36      40        44        48
  *              | hash   | key bytes       | value bytes | slot  | expires:f64 | older | newer | visited | version | key | value
  *
+ *  The header's `guard` is the index of a word in the guard's lock, 0 without one: it is the id of main's thread, and changes when
+ *  that thread ends, by whatever death, before the kernel closes the engine's socket. A reader in another process
+ *  serves only while the state is live and that word is as it was when the segment was mapped.
+ *
  *  `older`, `newer` and `visited` are SIEVE's list, and like all of the storage's bookkeeping mean something to main alone. */
 
 import { assert } from '../assert.ts'
+import { hashKey } from '../hash.ts'
 
 export const SEGMENT_MAGIC = 0x4854_5248 // 'HRTH'
-export const SEGMENT_LAYOUT = 1
+export const SEGMENT_LAYOUT = 2
 export const SEGMENT_BYTES_MIN = 64 * 1024
 /** Offsets and sizes are signed 32-bit words. */
 export const SEGMENT_BYTES_MAX = 2 ** 31 - 8
@@ -46,9 +51,15 @@ export const HEADER = {
   storageAt: 7,
   storageBytes: 8,
   pid: 9,
-  bootId: 10,
+  engineId: 10,
+  guard: 14,
+  /** In bytes: room for the guard's lock (holdGuard() of native-bindings). */
+  guardAt: 128,
   bytes: 4096,
 } as const
+
+/** The kernel sets this in the guard's word when its holder has died. */
+export const GUARD_OWNER_DIED = 0x4000_0000
 
 /** The header's state word. A reader serves from a segment only while it is live. */
 export const STATE = { building: 0, live: 1, closed: 2 } as const
@@ -98,7 +109,7 @@ export interface Segment {
 /** Lays a segment out over fresh, zeroed memory; it is not live before `setState`. Length in bytes, a multiple of 8. */
 export function createSegment(
   memory: ArrayBuffer,
-  options: { pid: number; hashSeed: number },
+  options: { pid: number; hashSeed: number; engineId?: string; guardWord?: number },
 ): Segment {
   const totalBytes = memory.byteLength & ~7
   assert(totalBytes >= SEGMENT_BYTES_MIN, 'a segment has room for its index')
@@ -115,6 +126,8 @@ export function createSegment(
   words[HEADER.storageAt] = storageAt
   words[HEADER.storageBytes] = totalBytes - storageAt
   words[HEADER.pid] = options.pid
+  words.set(engineIdWords(options.engineId ?? ''), HEADER.engineId)
+  words[HEADER.guard] = options.guardWord ?? 0
   // Published last: whoever sees the magic sees a whole header.
   Atomics.store(words, HEADER.magic, SEGMENT_MAGIC)
   return {
@@ -132,6 +145,12 @@ export function createSegment(
 /** Tells readers whether they may serve from the segment. */
 export function setState(segment: Segment, state: (typeof STATE)[keyof typeof STATE]): void {
   Atomics.store(segment.words, HEADER.state, state)
+}
+
+/** What stands for an engine's id in the header. */
+export function engineIdWords(id: string): number[] {
+  const bytes = Buffer.from(id)
+  return [1, 2, 3, 4].map(seed => hashKey(seed, bytes, 0, bytes.length))
 }
 
 function powerOfTwoAtMost(limit: number): number {

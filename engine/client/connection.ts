@@ -18,6 +18,7 @@ import { BODY_BYTES_MAX } from '../protocol/header.ts'
 import { decodeValue } from '../protocol/payload.ts'
 import { OPS, PROTOCOL_VERSION, REPLIES } from '../protocol/spec.ts'
 import { Inflight, type Request } from './inflight.ts'
+import type { PendingWrites } from './pending_writes.ts'
 
 export type ConnectionState = 'connecting' | 'open' | 'waiting' | 'closed'
 
@@ -26,6 +27,8 @@ export interface Stream {
   send(bytes: Buffer): boolean
   onceSent(callback: () => void): void
   close(): void
+  /** The socket's descriptor, for asking the kernel who is at the other end; left out by an engine in this process. */
+  descriptor?(): number
 }
 
 /** Opens a stream; `onOpen`, then `onBytes` for each read, and `onClose` once, whatever ends it. */
@@ -66,6 +69,17 @@ export class Connection {
   constructor(options: ConnectionOptions) {
     this.options = options
     this.connect()
+  }
+
+  /** Of this client, without an answer yet. */
+  get writes(): PendingWrites {
+    return this.inflight.writes
+  }
+
+  /** The socket's descriptor; undefined when the engine is in this process. Throws when not connected. */
+  descriptor(): number | undefined {
+    if (this.stream === undefined) throw this.downError()
+    return this.stream.descriptor?.()
   }
 
   /** Sends a request; the promise settles with what its read() makes of the answer. */
@@ -270,6 +284,7 @@ export function socketStream(path: string): OpenStream {
         socket.end()
         socket.destroySoon()
       },
+      descriptor: () => (socket as unknown as { _handle?: { fd?: number } })._handle?.fd ?? -1,
     }
   }
 }

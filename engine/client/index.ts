@@ -14,6 +14,7 @@ import { Cache } from './cache.ts'
 import { Connection, type ConnectionState, type OpenStream, socketStream } from './connection.ts'
 import { Database } from './database.ts'
 import { PlainRequest } from './requests.ts'
+import { SharedMemory } from './shared_memory.ts'
 
 export { ERRORS, type ErrorCode, HearthError } from '../errors.ts'
 export type { EngineStats, Health } from '../figures.ts'
@@ -29,6 +30,8 @@ export interface ConnectOptions {
   readonly timeoutMs?: number
   /** On (default): while the engine is down the cache misses and drops writes. Off: it rejects with UNAVAILABLE. */
   readonly failOpen?: boolean
+  /** On (default): hits of tier 1 are read in place, in shared memory, where the engine and the system allow. Off: over the socket. */
+  readonly sharedMemory?: boolean
 }
 
 /** `open`: answers come. `down`: not connected, and trying again. */
@@ -40,6 +43,7 @@ export class Hearth extends EventEmitter<{ state: [HearthState, Error?] }> {
   readonly cache: Cache
   readonly db: Database
   private readonly connection: Connection
+  private readonly sharedMemory: SharedMemory
   private shownState: HearthState | undefined
   private readonly opened = Promise.withResolvers<void>()
 
@@ -52,13 +56,20 @@ export class Hearth extends EventEmitter<{ state: [HearthState, Error?] }> {
       open,
       onState: (state, error) => this.onState(state, error),
     })
-    this.cache = new Cache(this.connection, options.failOpen ?? true)
+    this.sharedMemory = new SharedMemory(this.connection, options.sharedMemory ?? true)
+    this.cache = new Cache(this.connection, this.sharedMemory, options.failOpen ?? true)
     this.db = this.database('main')
   }
 
   get state(): HearthState {
     const { state } = this.connection
     return state === 'open' || state === 'closed' ? state : 'down'
+  }
+
+  /** Whether hits of tier 1 are read in place now; if not, why. */
+  get inPlace(): { readonly isOn: boolean; readonly reason?: string } {
+    const { reason } = this.sharedMemory
+    return reason === undefined ? { isOn: true } : { isOn: false, reason }
   }
 
   /** Another configured database than `main`. */
@@ -83,7 +94,7 @@ export class Hearth extends EventEmitter<{ state: [HearthState, Error?] }> {
     return this.connection.request(new PlainRequest(OPS.HEALTH.code)) as Promise<Health>
   }
 
-  /** Resolves once connected; rejects with the reason when the first attempt fails. */
+  /** Resolves once connected, with tier 1 mapped if it can be; rejects with the reason when the first attempt fails. */
   untilOpen(): Promise<void> {
     return this.opened.promise
   }
@@ -94,8 +105,9 @@ export class Hearth extends EventEmitter<{ state: [HearthState, Error?] }> {
   }
 
   private onState(state: ConnectionState, error?: Error): void {
-    if (state === 'open') this.opened.resolve()
-    else if (error !== undefined) this.opened.reject(error)
+    if (state === 'open') void this.sharedMemory.attach().then(this.opened.resolve)
+    else this.sharedMemory?.detach()
+    if (state !== 'open' && error !== undefined) this.opened.reject(error)
     if (state === 'connecting') return
     const shown = state === 'waiting' ? 'down' : state
     // A failed attempt to connect again is no news.
@@ -127,4 +139,10 @@ export async function connect(options: ConnectOptions = {}): Promise<Hearth> {
   return hearth
 }
 
-const OPTIONS: ReadonlySet<string> = new Set(['socket', 'name', 'timeoutMs', 'failOpen'])
+const OPTIONS: ReadonlySet<string> = new Set([
+  'socket',
+  'name',
+  'timeoutMs',
+  'failOpen',
+  'sharedMemory',
+])

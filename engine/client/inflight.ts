@@ -5,11 +5,14 @@
  *          no longer answer for its former owner: after its answer, or on another connection. */
 
 import { HearthError } from '../errors.ts'
+import { PendingWrites, type Written } from './pending_writes.ts'
 
 /** What is asked: enough to write the frame, and to write it again. */
 export interface Request {
   readonly op: number
   readonly isRepeatable: boolean
+  /** What it changes in the cache; left out: nothing. */
+  readonly written?: Written
   /** How many bytes `write` takes at most. */
   bodyBytesMax(): number
   /** Writes the body at `at`; returns its end. */
@@ -33,6 +36,7 @@ export class Inflight {
   private readonly sends: number[] = []
   private readonly parts: (Buffer[] | undefined)[] = []
   private readonly freeIds: number[] = []
+  readonly writes = new PendingWrites()
   count = 0
 
   /** No more requests should be taken in; what opens a connection still is. */
@@ -49,6 +53,7 @@ export class Inflight {
     this.deadlines[id] = deadlineMs
     this.sends[id] = 0
     this.parts[id] = undefined
+    if (request.written !== undefined) this.writes.begin(request.written)
     this.count++
     return id
   }
@@ -165,6 +170,8 @@ export class Inflight {
   }
 
   private remove(id: number): void {
+    const written = this.requests[id]!.written
+    if (written !== undefined) this.writes.end(written)
     this.requests[id] = undefined
     this.resolves[id] = undefined
     this.rejects[id] = undefined

@@ -74,6 +74,10 @@ export class DelRequest extends KeyRequest implements Request {
   readonly op = OPS.DEL.code
   readonly isRepeatable = true
 
+  get written(): string {
+    return this.key
+  }
+
   /** 1 if the key was there, else 0. */
   read(_op: number, bytes: Buffer, start: number, end: number): unknown {
     return decodeValue(bytes, start, end)
@@ -97,6 +101,10 @@ export class SetRequest extends KeyRequest implements Request {
     this.ttl = ttl
     this.durability = durability
     this.value = encodeValue(value)
+  }
+
+  get written(): string {
+    return this.key
   }
 
   override bodyBytesMax(): number {

@@ -47,6 +47,14 @@ export const OPS = {
     replies: ['OK'],
     doc: 'A round trip; on a ring it proves that the worker still answers.',
   },
+  ATTACH: {
+    code: 0x03,
+    args: [],
+    on: 'socket',
+    worker: 'main',
+    replies: ['RESULT'],
+    doc: 'Asks for a page to report hits in, by a client that has mapped the segment. RESULT is a map: path, bytes; or nil: there is none, use the socket. Once a connection.',
+  },
   GET: {
     code: 0x10,
     args: [['key', 'text']],

@@ -51,6 +51,15 @@ export interface SessionContext {
   afterTurn(): void
   /** What GREETING tells a client. */
   greeting(peer: Peer): Record<string, unknown>
+  /** A page for a client that reads tier 1 in place; undefined when it may not or cannot. */
+  attach(peer: Peer): AttachedPage | undefined
+}
+
+/** Where a client reports what it has read in place, as long as its session lasts. */
+export interface AttachedPage {
+  readonly path: string
+  readonly bytes: number
+  release(): void
 }
 
 export class Session {
@@ -69,6 +78,7 @@ export class Session {
   private partial: Buffer | undefined
   private partialEnd = 0
   private budgetBytes = 0
+  private page: AttachedPage | undefined
   /** Bytes of a refused body that are still to come. */
   private skipBytes = 0
   private begunMs = monotonicMs()
@@ -127,6 +137,7 @@ export class Session {
     if (this.state === 'closed') return
     this.state = 'closed'
     this.replies.end()
+    this.page?.release()
     this.held = undefined
     this.dropPartial()
   }
@@ -173,6 +184,10 @@ export class Session {
     try {
       if (this.state === 'greeting') {
         this.greet(op, id, bytes, start, end)
+        return true
+      }
+      if (op === OPS.ATTACH.code) {
+        this.attach(id, start, end)
         return true
       }
       if (this.context.router.route(this.replies, op, id, bytes, start, end)) return true
@@ -222,6 +237,15 @@ export class Session {
     this.replies.flush()
     this.end()
     this.wire.close()
+  }
+
+  private attach(id: number, start: number, end: number): void {
+    if (start !== end) throw new HearthError('PROTOCOL', 'ATTACH has no arguments')
+    // One a connection: a client that asks again gets none.
+    const page = this.page === undefined ? this.context.attach(this.peer) : undefined
+    this.page ??= page
+    const body = encodeValue(page === undefined ? null : { path: page.path, bytes: page.bytes })
+    this.replies.frame(REPLIES.RESULT.code, id, body, 0, body.length)
   }
 
   /** A body over its limit: a value gets its coded error and is read past, anything else is not a frame of ours. */

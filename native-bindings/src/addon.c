@@ -14,7 +14,8 @@ NAPI_MODULE_INIT() {
         napi_throw_error(env, "ERR_HEARTH_LIBUV", "this runtime's libuv is not 1.x; use the Node that Hearth pins");
         return NULL;
     }
-    bool is_ok = env_state_create(env) && addon_map_register(env, exports) && addon_system_register(env, exports) &&
-                 addon_libpq_register(env, exports) && pq_class_register(env, exports);
+    bool is_ok = env_state_create(env) && addon_map_register(env, exports) && addon_guard_register(env, exports) &&
+                 addon_system_register(env, exports) && addon_libpq_register(env, exports) &&
+                 pq_class_register(env, exports);
     return is_ok ? exports : NULL;
 }

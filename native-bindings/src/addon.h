@@ -10,6 +10,7 @@
 #include <stdbool.h>
 
 bool addon_map_register(napi_env env, napi_value exports);
+bool addon_guard_register(napi_env env, napi_value exports);
 bool addon_system_register(napi_env env, napi_value exports);
 bool addon_libpq_register(napi_env env, napi_value exports);
 

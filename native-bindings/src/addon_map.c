@@ -44,15 +44,19 @@ static napi_value js_map_file(napi_env env, napi_callback_info info) {
     return error == 0 ? make_map_buffer(env, &map) : make_int(env, -error);
 }
 
-/* (path) → ArrayBuffer or -errno */
-static napi_value js_map_file_read_only(napi_env env, napi_callback_info info) {
-    size_t count = 1;
-    napi_value arguments[1];
+/* (path, writable, owner's uid or -1) → ArrayBuffer or -errno */
+static napi_value js_map_existing_file(napi_env env, napi_callback_info info) {
+    size_t count = 3;
+    napi_value arguments[3];
+    bool is_writable = false;
+    int64_t owner = -1;
     text_t path;
     file_map_t map;
     NAPI_TRY(env, napi_get_cb_info(env, info, &count, arguments, NULL, NULL));
+    NAPI_TRY(env, napi_get_value_bool(env, arguments[1], &is_writable));
+    NAPI_TRY(env, napi_get_value_int64(env, arguments[2], &owner));
     if (!text_read(env, arguments[0], &path)) return NULL;
-    int error = file_map_open(path.bytes, &map);
+    int error = file_map_open(path.bytes, is_writable, owner < 0 ? FILE_MAP_ANY_OWNER : (uid_t)owner, &map);
     text_free(&path);
     return error == 0 ? make_map_buffer(env, &map) : make_int(env, -error);
 }
@@ -86,7 +90,7 @@ static napi_value make_map_buffer(napi_env env, const file_map_t *map) {
 bool addon_map_register(napi_env env, napi_value exports) {
     static const napi_property_descriptor functions[] = {
         NATIVE_FUNCTION("mapFile", js_map_file),
-        NATIVE_FUNCTION("mapFileReadOnly", js_map_file_read_only),
+        NATIVE_FUNCTION("mapExistingFile", js_map_existing_file),
         NATIVE_FUNCTION("unmapFile", js_unmap_file),
     };
     return add_functions(env, exports, functions, sizeof functions / sizeof *functions);

@@ -33,9 +33,9 @@ int file_map_create(const char *path, size_t size, unsigned int mode, bool is_re
     return error;
 }
 
-int file_map_open(const char *path, file_map_t *map) {
+int file_map_open(const char *path, bool is_writable, uid_t owner, file_map_t *map) {
     /* O_NONBLOCK: opening a FIFO that somebody put there must not hang. It does nothing to a regular file. */
-    int descriptor = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+    int descriptor = open(path, (is_writable ? O_RDWR : O_RDONLY) | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0) return errno;
     struct stat status;
     int error = 0;
@@ -43,8 +43,11 @@ int file_map_open(const char *path, file_map_t *map) {
         error = errno;
     } else if (!S_ISREG(status.st_mode) || status.st_size <= 0) {
         error = EINVAL;
+    } else if (owner != FILE_MAP_ANY_OWNER && status.st_uid != owner) {
+        error = EPERM;
     } else {
-        error = descriptor_map(descriptor, (size_t)status.st_size, PROT_READ, map);
+        int protection = is_writable ? PROT_READ | PROT_WRITE : PROT_READ;
+        error = descriptor_map(descriptor, (size_t)status.st_size, protection, map);
     }
     close(descriptor);
     return error;

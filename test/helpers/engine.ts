@@ -254,9 +254,9 @@ export function cleanEnvironment(): Record<string, string> {
 /** What engines that were killed left in shared memory: a segment's name ends with its engine's pid. */
 function removeSegments(pids: ReadonlySet<number>): void {
   for (const name of readdirSync(SHARED_MEMORY_DIR)) {
-    const pid = /^hearth-.*\.(\d+)-\d+\.segment$/.exec(name)?.[1]
+    const pid = /^hearth-.*\.(\d+)-\d+\.segment(\.pages)?$/.exec(name)?.[1]
     if (pid !== undefined && pids.has(Number(pid)))
-      rmSync(join(SHARED_MEMORY_DIR, name), { force: true })
+      rmSync(join(SHARED_MEMORY_DIR, name), { recursive: true, force: true })
   }
 }
 

@@ -1,17 +1,21 @@
-/** segment_reader: reads tier 1 in another thread by the rule in segment.ts, while main changes it.
- *  Owns:   its counts.   Thread: a worker of the test.
+/** segment_reader: reads tier 1 in another thread or process with the client's SegmentReader, while a test changes it.
+ *  Owns:   its counts.   Thread: a worker of the test, or main of a child process.
  *  Holds:  every value it accepts is checked to the last byte, and must not be older than the last change that had
  *          ended before the look-up began. */
 
+import { setImmediate as turn } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
-import { ENTRY, HEADER, SLOT } from '../../engine/cache/segment.ts'
-import { hashKey } from '../../engine/hash.ts'
+import type { Memory } from '../../engine/cache/memory.ts'
+import { SegmentReader } from '../../engine/client/segment_reader.ts'
+import { monotonicMs } from '../../engine/clock.ts'
+import { mapFileReadOnly } from '../../native-bindings/index.ts'
 import { mix, Random } from './random.ts'
 
 export interface ReaderOptions {
-  readonly segment: SharedArrayBuffer
-  /** Words: 0 is set when the reader is to stop; 1 + key: the oldest version it may still see. */
-  readonly floors: SharedArrayBuffer
+  /** In shared memory, or for another process the path of a file there. */
+  readonly segment: SharedArrayBuffer | string
+  /** Likewise. Words: 0 is set when the reader is to stop; 1 + key: the oldest version it may still see. */
+  readonly floors: SharedArrayBuffer | string
   readonly keyCount: number
   readonly seed: number
 }
@@ -22,6 +26,38 @@ export interface ReaderReport {
   /** Looked at while it was changed: thrown away. */
   thrownAway: number
   readonly errors: string[]
+}
+
+/** Changes a tier at random for so long, as fast as one thread can; a key's floor is raised after its change has returned.
+ *  Returns how many changes there were. */
+export async function churn(
+  memory: Memory,
+  floors: Int32Array,
+  { keyCount, seed, ms }: { keyCount: number; seed: number; ms: number },
+): Promise<number> {
+  const random = new Random(seed)
+  const keys = Array.from({ length: keyCount }, (_, key) => keyOf(key))
+  const versions = new Uint32Array(keyCount)
+  let changes = 0
+  for (const endMs = monotonicMs() + ms; monotonicMs() < endMs; await turn()) {
+    for (let i = 0; i < 2_000; i++, changes++) {
+      const key = random.below(keyCount)
+      const bytes = keys[key]!
+      const hash = memory.hash(bytes, 0, bytes.length)
+      if (random.chance(0.2)) {
+        memory.delete(hash, bytes, 0, bytes.length)
+        versions[key]!++
+      } else {
+        // One in ten is stored as expired.
+        const value = bytesOfVersion(key, versions[key]! + 1)
+        const expiresAtMs = random.chance(0.1) ? 0 : Infinity
+        memory.set(hash, bytes, 0, bytes.length, value, 0, value.length, expiresAtMs)
+        versions[key]! += expiresAtMs === 0 ? 2 : 1
+      }
+      Atomics.store(floors, 1 + key, versions[key]!)
+    }
+  }
+  return changes
 }
 
 /** Bytes of a version of a key: its length and content follow from the two numbers. */
@@ -35,89 +71,47 @@ export function bytesOfVersion(key: number, version: number): Buffer {
   return value
 }
 
+/** A version of a key as a flat object, which the client may keep decoded. */
+export function objectOfVersion(key: number, version: number): Record<string, number | string> {
+  const draw = mix((key << 20) ^ version)
+  return { key, version, text: 'x'.repeat(draw % 50), check: draw }
+}
+
 export function keyOf(key: number): Buffer {
   return Buffer.from(`key:${key}:${'x'.repeat(key % 40)}`)
 }
 
-class SegmentReader {
-  private readonly words: Int32Array
-  private readonly floats: Float64Array
-  private readonly bytes: Buffer
-  private readonly own = new Int32Array(new SharedArrayBuffer(4))
-  isThrownAway = false
-
-  constructor(segment: SharedArrayBuffer) {
-    this.words = new Int32Array(segment)
-    this.floats = new Float64Array(segment)
-    this.bytes = Buffer.from(segment)
-  }
-
-  /** The value of a key, or undefined: a miss, or a change met on the way. */
-  get(key: Buffer, nowMs: number): Buffer | undefined {
-    const { words } = this
-    this.isThrownAway = false
-    const mask = words[HEADER.slotCount]! - 1
-    const slotsAt = words[HEADER.slotsAt]!
-    const hash = hashKey(words[HEADER.hashSeed]!, key, 0, key.length)
-    for (let slot = hash & mask, i = 0; i <= mask; slot = (slot + 1) & mask, i++) {
-      const word = (slotsAt + slot * SLOT.bytes) >> 2
-      const sequence = Atomics.load(words, word)
-      if ((sequence & 1) !== 0) return this.throwAway()
-      const entry = words[word + 2]! << 3
-      if (entry === 0) return undefined
-      if (words[word + 1] !== hash) continue
-      const value = this.copyOf(entry, key, nowMs)
-      // The fence: no load above may come after the one below.
-      Atomics.store(this.own, 0, 0)
-      if (Atomics.load(words, word) !== sequence) return this.throwAway()
-      if (value !== null) return value
-    }
-    return undefined
-  }
-
-  /** null: another key. */
-  private copyOf(entry: number, key: Buffer, nowMs: number): Buffer | undefined | null {
-    const { words, bytes } = this
-    if (entry < 0 || entry + ENTRY.keyAt > bytes.length) return undefined
-    const keyBytes = words[(entry + ENTRY.keyBytesAt) >> 2]!
-    const valueBytes = words[(entry + ENTRY.valueBytesAt) >> 2]!
-    if (keyBytes !== key.length) return null
-    const valueAt = entry + ENTRY.keyAt + keyBytes
-    if (valueBytes < 0 || valueAt + valueBytes > bytes.length) return undefined
-    if (bytes.compare(key, 0, keyBytes, entry + ENTRY.keyAt, valueAt) !== 0) return null
-    if (!(this.floats[(entry + ENTRY.expiresAt) >> 3]! > nowMs)) return undefined
-    return Buffer.from(bytes.subarray(valueAt, valueAt + valueBytes))
-  }
-
-  private throwAway(): undefined {
-    this.isThrownAway = true
-    return undefined
-  }
+if (parentPort !== null) parentPort.postMessage(run(workerData as ReaderOptions))
+else if (process.send !== undefined && process.argv[2]?.startsWith('{"segment"')) {
+  process.send('ready')
+  process.send(run(JSON.parse(process.argv[2]) as ReaderOptions), () => process.exit(0))
 }
 
-if (parentPort !== null) parentPort.postMessage(run(workerData as ReaderOptions))
-
 function run({ segment, floors, keyCount, seed }: ReaderOptions): ReaderReport {
-  const reader = new SegmentReader(segment)
-  const words = new Int32Array(floors)
+  const reader = new SegmentReader(memoryOf(segment), 1_024)
+  const words = new Int32Array(memoryOf(floors))
   const random = new Random(seed)
-  const keys = Array.from({ length: keyCount }, (_, key) => keyOf(key))
+  const keys = Array.from({ length: keyCount }, (_, key) => keyOf(key).toString())
   const report: ReaderReport = { lookups: 0, hits: 0, thrownAway: 0, errors: [] }
   while (Atomics.load(words, 0) === 0 && report.errors.length < 5) {
     const key = random.below(keyCount)
     const floor = Atomics.load(words, 1 + key)
-    const value = reader.get(keys[key]!, 0)
     report.lookups++
-    if (reader.isThrownAway) report.thrownAway++
-    if (value === undefined) continue
+    if (!reader.find(keys[key]!)) continue
     report.hits++
-    const error = errorIn(value, key, floor)
+    const error = errorIn(reader.bytes.subarray(reader.start, reader.end), key, floor)
     if (error !== undefined) report.errors.push(error)
   }
+  report.thrownAway = reader.thrownAwayCount
   return report
 }
 
-function errorIn(value: Buffer, key: number, floor: number): string | undefined {
+function memoryOf(memory: SharedArrayBuffer | string): ArrayBufferLike {
+  return typeof memory === 'string' ? mapFileReadOnly(memory) : memory
+}
+
+/** What is wrong with bytes that were read as a key's when `floor` was its oldest version allowed. */
+export function errorIn(value: Buffer, key: number, floor: number): string | undefined {
   if (value.length < 8) return `key ${key}: ${value.length} bytes`
   const found = value.readUInt32LE(0)
   const version = value.readUInt32LE(4)
