@@ -15,7 +15,7 @@ import {
   type Size,
 } from './harness.ts'
 
-const MICRO = ['ring', 'tier1', 'codec', 'sieve', 'socket', 'in_place'] as const
+const MICRO = ['ring', 'tier1', 'codec', 'rows', 'sieve', 'socket', 'in_place', 'pipeline'] as const
 
 const USAGE = `usage: node bench/run.ts [--smoke] [--gate | --peers] [word…]
   --smoke  small sizes: shows that everything runs, its figures mean nothing

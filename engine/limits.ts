@@ -18,6 +18,11 @@ export const OUTBOX_BYTES_MAX = 16 * 1024 * 1024
 
 /** Unanswered requests of one connection before its socket is no longer read. */
 export const SESSION_INFLIGHT_COUNT_MAX = 2_048
+/** Transactions, streams and COPYs that one connection may have open; each has a database connection while it lasts. */
+export const HANDLE_COUNT_MAX = 256
+/** LISTENs of one connection, and of all: each holds a ticket for as long as it lasts. */
+export const SUBSCRIPTIONS_OF_ONE_MAX = 256
+export const SUBSCRIPTION_COUNT_MAX = TICKET_COUNT_MAX / 4
 /** Replies that a connection has not taken yet: past the first it is not read, past the second it is closed. */
 export const SESSION_UNSENT_BYTES_PAUSE = 1024 * 1024
 export const SESSION_UNSENT_BYTES_MAX = 32 * 1024 * 1024
@@ -37,6 +42,11 @@ export const CLIENT_NAME_BYTES_MAX = 128
 
 /** A value longer than this is fetched from tier 2 piece by piece, as fast as its reader takes it. */
 export const PART_BYTES = 256 * 1024
+/** Bytes of one piece of a COPY: at most; what the engine gives out, which fits a buffer that is used again; and what the client
+ *  sends, which fits one record of a ring. Larger pieces are no faster, and each leaves its buffers to be collected. */
+export const COPY_CHUNK_BYTES_MAX = 64 * 1024
+export const COPY_OUT_BYTES = WRITE_BYTES - 64
+export const COPY_IN_BYTES = RECORD_BYTES_MAX - 64
 /** Keys in one reply to KEYS. */
 export const KEYS_COUNT_MAX = 1_000
 

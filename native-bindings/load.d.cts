@@ -1,6 +1,7 @@
 /** load: the types of load.cjs and of the addon behind it.
  *  Owns: nothing.   Thread: any.   Holds: mirrors src/addon_*.c; index.ts is what others use. */
 import type { Credentials, LibpqInfo } from './index.ts'
+import type { NativePipelineClass } from './pipeline.ts'
 
 /** Functions that meet the system return a negative errno for an error. */
 export interface NativeAddon {
@@ -22,6 +23,7 @@ export interface NativeAddon {
     canDeepBind: boolean,
   ): { deepBind: boolean; tls: boolean }
   libraryOpensslMajor(path: string): number
+  readonly Pipeline: NativePipelineClass
 }
 
 export function loadNative(from?: string): NativeAddon

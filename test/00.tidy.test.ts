@@ -124,7 +124,7 @@ const ONLY_IMPORTER: Record<string, string> = {
   'better-sqlite3': 'workers/sqlite/store.ts',
   hyperid: 'engine/correlation.ts',
   msgpackr: 'engine/protocol/payload.ts',
-  'pg-native': 'workers/postgres/dial.ts',
+  'pg-native': 'workers/postgres/connection_dial.ts',
   piscina: 'engine/pool/pool.ts',
   'smol-toml': 'engine/config/toml.ts',
 }

@@ -87,6 +87,7 @@ test('the defaults are the figures of the documentation', () => {
             recycleMs: 3_600_000,
             prePing: true,
             statementTimeoutMs: 30_000,
+            idleInTransactionTimeoutMs: 60_000,
           },
         },
       },

@@ -30,6 +30,19 @@ const CODES = {
     DEL: 0x12,
     KEYS: 0x13,
     QUERY: 0x20,
+    CANCEL: 0x21,
+    BEGIN: 0x22,
+    EXECUTE: 0x23,
+    COMMIT: 0x24,
+    CLOSE: 0x25,
+    STREAM: 0x26,
+    FETCH: 0x27,
+    COPY_OUT: 0x28,
+    COPY_READ: 0x29,
+    COPY_IN: 0x2a,
+    COPY_WRITE: 0x2b,
+    COPY_END: 0x2c,
+    LISTEN: 0x2d,
     STATS: 0x30,
     HEALTH: 0x31,
     PUT: 0x40,
@@ -45,6 +58,12 @@ const CODES = {
     RESULT: 0x85,
     PART: 0x86,
     GREETING: 0x87,
+    ROWS: 0x88,
+    OPENED: 0x89,
+    CHUNK: 0x8a,
+    LISTENING: 0x8b,
+    NOTIFICATION: 0x8c,
+    GAP: 0x8d,
     ERROR: 0x8f,
     FOUND: 0xc0,
     FOUND_LARGE: 0xc1,
@@ -107,7 +126,9 @@ describe('every row', () => {
   test('names each argument once, and what runs to the end stands at the end', () => {
     for (const [name, { args }] of FRAMES) {
       assert.equal(new Set(args.map(([arg]) => arg)).size, args.length, name)
-      const openAt = args.findIndex(([, kind]) => kind === 'raw' || kind === 'bytes')
+      const openAt = args.findIndex(
+        ([, kind]) => kind === 'raw' || kind === 'bytes' || kind === 'values',
+      )
       if (openAt >= 0)
         assert.equal(openAt, args.length - 1, `${name} goes on behind its ${args[openAt]?.[1]}`)
     }
@@ -116,8 +137,10 @@ describe('every row', () => {
   test('of a request says who answers, and with which replies', () => {
     for (const [name, spec] of Object.entries<FrameSpec>(OPS)) {
       assert.ok(spec.worker !== undefined, name)
-      assert.ok(spec.replies !== undefined && spec.replies.length > 0, name)
-      for (const reply of spec.replies)
+      // CANCEL alone is answered by the reply of the request that it names.
+      if (name === 'CANCEL') assert.equal(spec.replies, undefined)
+      else assert.ok(spec.replies !== undefined && spec.replies.length > 0, name)
+      for (const reply of spec.replies ?? [])
         assert.ok(reply in REPLIES, `${name} is answered by ${reply}`)
     }
   })

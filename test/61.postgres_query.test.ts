@@ -31,6 +31,7 @@ describe('a result', () => {
         { name: 'b', dataTypeId: 25 },
       ],
       command: 'SELECT',
+      source: 'primary',
     })
   })
 
@@ -55,6 +56,7 @@ describe('a result', () => {
       rowCount: null,
       fields: [],
       command: '',
+      source: 'primary',
     })
   })
 

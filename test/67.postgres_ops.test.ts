@@ -5,8 +5,9 @@ import assert from 'node:assert/strict'
 import { before, test } from 'node:test'
 import type { HearthError } from '../engine/errors.ts'
 import { decodeValue, encodeValue } from '../engine/protocol/payload.ts'
+import { readRows } from '../engine/protocol/rows.ts'
 import { OPS, REPLIES } from '../engine/protocol/spec.ts'
-import type { Handler } from '../workers/handler.ts'
+import type { Handler, Replies } from '../workers/handler.ts'
 import { createPostgresHandler } from '../workers/postgres/ops.ts'
 import { sharedPostgres, type TestPostgres } from './helpers/postgres.ts'
 
@@ -38,7 +39,7 @@ function send(handlerUsed: Handler, body: Uint8Array, op: number = OPS.QUERY.cod
         resolve({
           op: replyOp,
           ticket: replyTicket - ticket,
-          value: decodeValue(reply, start, end),
+          value: decoded(replyOp, Buffer.from(reply.subarray(start, end))),
         }),
       fail: (replyTicket, error) => {
         assert.equal(replyTicket, ticket)
@@ -46,7 +47,14 @@ function send(handlerUsed: Handler, body: Uint8Array, op: number = OPS.QUERY.cod
       },
     })
     bytes.fill(0xff)
+    handlerUsed.flush?.(NO_REPLIES)
   })
+}
+
+const NO_REPLIES: Replies = { reply: () => {}, fail: () => {} }
+
+function decoded(op: number, body: Buffer): unknown {
+  return op === REPLIES.ROWS.code ? readRows(body, 0, body.length) : decodeValue(body)
 }
 
 function requestOf(name: string, sql: string, params: unknown = [], timeoutMs = 1_000): Buffer {
@@ -55,7 +63,7 @@ function requestOf(name: string, sql: string, params: unknown = [], timeoutMs = 
   )
 }
 
-test('a query is answered with one RESULT: rows, rowCount, fields, command, source', async () => {
+test('a query is answered with one ROWS: rows, rowCount, fields, command, source', async () => {
   const at = new Date('2016-01-11T17:30:00Z')
   const { op, ticket, value } = await send(
     handler,
@@ -65,7 +73,7 @@ test('a query is answered with one RESULT: rows, rowCount, fields, command, sour
       Buffer.from([1]),
     ]),
   )
-  assert.deepEqual([op, ticket], [REPLIES.RESULT.code, 0])
+  assert.deepEqual([op, ticket], [REPLIES.ROWS.code, 0])
   assert.deepEqual(value, {
     rows: [{ n: 2n ** 60n, at, b: Buffer.from([1]) }],
     rowCount: 1,

@@ -20,7 +20,8 @@ import {
   sqliteDirect,
   startRedis,
 } from './rivals.ts'
-import { latencies, median, percentile, Stand, throughput, VALUE } from './stand.ts'
+import { prepareDatabase, SQL_TRIALS } from './sql_trials.ts'
+import { bareNodeBytes, latencies, median, percentile, Stand, throughput, VALUE } from './stand.ts'
 
 interface Row {
   readonly what: string
@@ -35,9 +36,6 @@ interface Row {
 const RUNS = 5
 const KEYS = 1_000
 const TIER2_KEYS = 10_000
-const SQL_ROWS = 10_000
-const POINT_SELECT = 'select * from bench where id = $1'
-
 export async function run(): Promise<boolean> {
   const rows = [
     ...(await memoryRows()),
@@ -180,50 +178,49 @@ async function databaseRows(): Promise<Row[]> {
   const stand = new Stand({ postgres: true })
   await stand.start()
   try {
+    await prepareDatabase(await stand.client())
+    // Sessions opened from now on have what was set for the database.
+    await stand.stopEngine()
+    await stand.start()
     const hearth = await stand.client()
-    await hearth.db.query('create table bench (id int primary key, name text, value float8)')
-    await hearth.db.query(
-      `insert into bench select g, 'name ' || g, g * 1.5 from generate_series(1, ${SQL_ROWS}) g`,
-    )
-    await hearth.db.query('analyze bench')
+    const peak = watchPeak(stand)
     const rows: Row[] = []
-    const url = stand.postgresUrl!
     for (const make of [pgPool, postgresJs]) {
-      const rival: Sql | undefined = make(url)
+      const rival: Sql | undefined = make(stand.postgresUrl!)
       const name = rival?.name ?? make.name
-      const selects = await inTurns(
-        () => throughput(50_000, 100, i => hearth.db.query(POINT_SELECT, [1 + (i % SQL_ROWS)])),
-        rival &&
-          (() => throughput(50_000, 100, i => rival.query(POINT_SELECT, [1 + (i % SQL_ROWS)]))),
-      )
-      rows.push(
-        row(
-          'point selects, 100 in flight',
-          '/s',
-          selects,
-          name,
-          make === pgPool ? { atLeast: 0.6 } : {},
-        ),
-      )
-      const one = await inTurns(
-        async () =>
-          percentile(
-            await latencies(5_000, 1, i => hearth.db.query(POINT_SELECT, [1 + (i % SQL_ROWS)])),
-            0.5,
-          ) * 1_000,
-        rival &&
-          (async () =>
-            percentile(
-              await latencies(5_000, 1, i => rival.query(POINT_SELECT, [1 + (i % SQL_ROWS)])),
-              0.5,
-            ) * 1_000),
-      )
-      rows.push(row('one select at a time, p50', 'µs', one, name, {}))
+      for (const trial of SQL_TRIALS) {
+        const found = await inTurns(
+          () => trial.measure((sql, params) => hearth.db.query(sql, params)),
+          rival && (() => trial.measure((sql, params) => rival.query(sql, params))),
+        )
+        const bound = make === pgPool ? trial.againstPg : trial.againstPostgresJs
+        rows.push(row(trial.what, trial.unit, found, name, bound))
+      }
       await rival?.close()
     }
+    rows.push({
+      what: 'own memory above a bare Node, peak of these SQL runs',
+      unit: 'MiB',
+      hearth: (peak() - bareNodeBytes()) / 2 ** 20,
+      rival: 'bound',
+      theirs: 20,
+      bound: { atMost: 1 },
+    })
     return rows
   } finally {
     await stand.stop()
+  }
+}
+
+/** Looks at the engine's memory now and then; the function says what the most was. */
+function watchPeak(stand: Stand): () => number {
+  let peakBytes = 0
+  const timer = setInterval(() => {
+    peakBytes = Math.max(peakBytes, stand.engineBytes())
+  }, 50)
+  return () => {
+    clearInterval(timer)
+    return peakBytes
   }
 }
 

@@ -16,7 +16,7 @@ import { decodeError } from '../protocol/error_frame.ts'
 import { FrameWriter } from '../protocol/frame_writer.ts'
 import { BODY_BYTES_MAX } from '../protocol/header.ts'
 import { decodeValue } from '../protocol/payload.ts'
-import { OPS, PROTOCOL_VERSION, REPLIES } from '../protocol/spec.ts'
+import { HAS_MORE, OPS, PROTOCOL_VERSION, REPLIES } from '../protocol/spec.ts'
 import { Inflight, type Request } from './inflight.ts'
 import type { PendingWrites } from './pending_writes.ts'
 
@@ -52,6 +52,8 @@ const EXPIRE_MS = 100
 export class Connection {
   state: ConnectionState = 'connecting'
   greeting: Record<string, unknown> | undefined
+  /** Counts the connections that there have been. */
+  epoch = 0
   /** The last reason for not being connected. */
   error: Error | undefined
   private readonly options: ConnectionOptions
@@ -82,20 +84,72 @@ export class Connection {
     return this.stream.descriptor?.()
   }
 
-  /** Sends a request; the promise settles with what its read() makes of the answer. */
-  request(request: Request, timeoutMs = this.options.timeoutMs): Promise<unknown> {
+  /** Sends a request; the promise settles with what its read() makes of the answer. When the signal is aborted it rejects at
+   *  once with the signal's reason. */
+  request(
+    request: Request,
+    timeoutMs = this.options.timeoutMs,
+    signal?: AbortSignal,
+  ): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      if (this.state === 'closed')
-        return reject(new HearthError('CLOSED', 'this client has been closed'))
-      if (this.inflight.isFull)
-        return reject(new HearthError('BUSY', 'too many requests of this client are unanswered'))
-      const id = this.inflight.add(request, resolve, reject, this.nowMs + timeoutMs)
-      if (this.expireTimer === undefined) this.watchDeadlines(id, timeoutMs)
-      if (this.state === 'open') this.write(id, request)
-      // While the engine is known to be down, what can do without an answer does not wait for one.
-      else if (this.state === 'waiting' && request.giveUp !== undefined)
-        this.inflight.refuse(id, this.downError())
+      if (signal === undefined) this.start(request, timeoutMs, resolve, reject)
+      else this.startAbortable(request, timeoutMs, signal, resolve, reject)
     })
+  }
+
+  /** The request's id, or -1 when it was refused. */
+  private start(
+    request: Request,
+    timeoutMs: number,
+    resolve: (value: unknown) => void,
+    reject: (error: unknown) => void,
+  ): number {
+    const refusal = this.refusal(request)
+    if (refusal !== undefined) {
+      reject(refusal)
+      return -1
+    }
+    const id = this.inflight.add(request, resolve, reject, this.nowMs + timeoutMs)
+    if (this.expireTimer === undefined) this.watchDeadlines(id, timeoutMs)
+    if (this.state === 'open') this.write(id, request)
+    // While the engine is known to be down, what can do without an answer does not wait for one.
+    else if (this.state === 'waiting' && request.giveUp !== undefined)
+      this.inflight.refuse(id, this.downError())
+    return id
+  }
+
+  private startAbortable(
+    request: Request,
+    timeoutMs: number,
+    signal: AbortSignal,
+    resolve: (value: unknown) => void,
+    reject: (error: unknown) => void,
+  ): void {
+    if (signal.aborted) return reject(signal.reason)
+    let id = -1
+    const abort = () => {
+      if (this.inflight.requestOf(id) !== request) return
+      if (this.inflight.wasSent(id)) this.cancel(id, request)
+      this.inflight.abandon(id, signal.reason)
+    }
+    const settled = (settle: (value: unknown) => void) => (value: unknown) => {
+      signal.removeEventListener('abort', abort)
+      settle(value)
+    }
+    signal.addEventListener('abort', abort, { once: true })
+    id = this.start(request, timeoutMs, settled(resolve), settled(reject))
+  }
+
+  private refusal(request: Request): HearthError | undefined {
+    if (this.state === 'closed') return new HearthError('CLOSED', 'this client has been closed')
+    if (this.inflight.isFull)
+      return new HearthError('BUSY', 'too many requests of this client are unanswered')
+    const isLate = request.epoch !== undefined && request.epoch !== this.epoch
+    const isLost = request.epoch !== undefined && this.state !== 'open'
+    if (!isLate && !isLost) return undefined
+    const text =
+      'the connection to the engine was lost, and what was open on it with it: rolled back'
+    return new HearthError('UNAVAILABLE', text)
   }
 
   close(): void {
@@ -150,6 +204,7 @@ export class Connection {
 
   private opened(): void {
     if (this.state !== 'connecting') return
+    this.epoch++
     this.backoffMs = BACKOFF_MS
     this.error = undefined
     this.setState('open')
@@ -200,6 +255,12 @@ export class Connection {
     this.inflight.sent(id)
   }
 
+  /** Tells the engine that nobody waits for the answer any more. */
+  private cancel(id: number, request: Request): void {
+    const at = request.isCancelable && this.state === 'open' ? this.writer!.begin(0) : -1
+    if (at >= 0) this.writer!.commit(OPS.CANCEL.code, id, at)
+  }
+
   private readonly flush = (): void => {
     this.writer?.flush()
   }
@@ -207,7 +268,8 @@ export class Connection {
   private take(op: number, id: number, bytes: Buffer, start: number, end: number): void {
     const request = this.inflight.requestOf(id)
     if (request === undefined) {
-      if (op !== REPLIES.PART.code) this.inflight.answeredLate(id)
+      if (HAS_MORE[op] === 0) this.inflight.answeredLate(id)
+      if (op === REPLIES.OPENED.code) this.closeUnwanted(Buffer.from(bytes.subarray(start, end)))
       if (op === REPLIES.ERROR.code) this.error = decodeError(bytes, start, end)
       return
     }
@@ -217,6 +279,11 @@ export class Connection {
     }
     if (op === REPLIES.ERROR.code) {
       this.inflight.refuse(id, decodeError(bytes, start, end))
+      return
+    }
+    if (HAS_MORE[op] !== 0) {
+      this.inflight.setDeadline(id, Infinity) // It has been taken up, and lasts until it is cancelled.
+      request.push?.(op, bytes, start, end)
       return
     }
     try {
@@ -231,6 +298,19 @@ export class Connection {
     }
   }
 
+  /** What was opened for a request that was given up meanwhile: nobody else knows its handle. */
+  private closeUnwanted(handle: Buffer): void {
+    const request: Request = {
+      op: OPS.CLOSE.code,
+      isRepeatable: false,
+      epoch: this.epoch,
+      bodyBytesMax: () => handle.length,
+      write: (target, at) => at + handle.copy(target, at),
+      read: () => undefined,
+    }
+    this.request(request).catch(() => undefined)
+  }
+
   /** One coarse timer for all deadlines, running only while something is in flight. */
   private watchDeadlines(firstId: number, timeoutMs: number): void {
     // The clock is read once in EXPIRE_MS, not for each request; the first after a pause is given its own time.
@@ -238,8 +318,8 @@ export class Connection {
     this.inflight.setDeadline(firstId, this.nowMs + timeoutMs)
     this.expireTimer = setInterval(() => {
       this.nowMs = monotonicMs()
-      this.inflight.expire(this.nowMs)
-      if (this.inflight.count > 0) return
+      const isLeft = this.inflight.expire(this.nowMs, (id, request) => this.cancel(id, request))
+      if (isLeft) return
       clearInterval(this.expireTimer)
       this.expireTimer = undefined
     }, EXPIRE_MS)

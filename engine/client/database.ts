@@ -4,28 +4,41 @@
 
 import { correlationId } from '../correlation.ts'
 import type { Connection } from './connection.ts'
-import { QueryRequest } from './requests.ts'
+import { type CopyOptions, type CopySource, copyFrom, copyTo } from './copy.ts'
+import { checkNames, checkParams, checkSignal, checkText, milliseconds } from './options.ts'
+import { QueryRequest } from './query_request.ts'
+import { type StreamOptions, streamRows } from './stream.ts'
+import { type OnNotification, Subscription } from './subscription.ts'
+import { runTransaction, type Transaction, type TransactionOptions } from './transaction.ts'
 
 export interface QueryOptions {
   /** The statement is cancelled at the server after so many milliseconds. Default 30 000. */
   readonly timeoutMs?: number
+  /** Aborted: the statement is cancelled at the server, and the promise rejects at once with the signal's reason. */
+  readonly signal?: AbortSignal
 }
 
 export interface QueryResult<Row = Record<string, unknown>> {
   rows: Row[]
-  /** Rows returned or changed. */
-  rowCount: number
-  fields: { name: string; dataTypeId: number }[]
+  /** Rows returned or changed; null for a command that counts none. */
+  rowCount: number | null
+  /** Frozen: results of the same columns share it. */
+  fields: readonly { readonly name: string; readonly dataTypeId: number }[]
   /** The command's tag, such as SELECT or INSERT. */
   command: string
   /** Who answered. */
   source: 'primary' | 'memory' | 'sqlite' | `replica:${string}`
 }
 
+export interface ListenOptions {
+  /** Aborted: the subscription is closed. */
+  readonly signal?: AbortSignal
+}
+
 const QUERY_MS = 30_000
 /** The engine answers with the statement's own TIMEOUT first. */
 const ANSWER_MS = 2_000
-const QUERY_OPTIONS: ReadonlySet<string> = new Set(['timeoutMs'])
+const QUERY_OPTIONS = ['timeoutMs', 'signal']
 
 export class Database {
   private readonly connection: Connection
@@ -42,15 +55,73 @@ export class Database {
     params: readonly unknown[] = [],
     options: QueryOptions = {},
   ): Promise<QueryResult<Row>> {
-    if (typeof sql !== 'string') throw new TypeError('sql must be a string')
-    if (!Array.isArray(params)) throw new TypeError('params must be an array')
-    for (const name in options) {
-      if (!QUERY_OPTIONS.has(name))
-        throw new TypeError(`unknown option '${name}'; there is timeoutMs`)
-    }
-    const timeoutMs = options.timeoutMs ?? QUERY_MS
-    if (!(timeoutMs > 0)) throw new TypeError('timeoutMs must be a number of milliseconds above 0')
-    const request = new QueryRequest(this.name, Math.ceil(timeoutMs), correlationId(), sql, params)
-    return this.connection.request(request, timeoutMs + ANSWER_MS) as Promise<QueryResult<Row>>
+    checkText('sql', sql)
+    checkParams(params)
+    checkNames(options, QUERY_OPTIONS)
+    checkSignal(options.signal)
+    const timeoutMs = milliseconds('timeoutMs', options.timeoutMs, QUERY_MS)
+    const request = new QueryRequest(this.name, timeoutMs, correlationId(), sql, params)
+    const answer = this.connection.request(request, timeoutMs + ANSWER_MS, options.signal)
+    return answer as Promise<QueryResult<Row>>
+  }
+
+  /** Runs a function in a transaction: committed when it returns, rolled back when it throws; resolves with its value after COMMIT.
+   *  A COMMIT whose answer was lost rejects with UNAVAILABLE: the outcome is unknown then. An abort that comes after COMMIT was
+   *  sent is too late. When this process ends, or its connection, the engine rolls back at once. */
+  transaction<Value>(
+    run: (transaction: Transaction) => Promise<Value>,
+    options: TransactionOptions = {},
+  ): Promise<Value> {
+    return runTransaction(this.connection, this.name, run, options)
+  }
+
+  /** The rows of a query in batches of `batchRows`, read by a cursor as fast as the loop takes them. It holds one connection of the
+   *  pool until the loop ends. */
+  stream<Row = Record<string, unknown>>(
+    sql: string,
+    params: readonly unknown[] = [],
+    options: StreamOptions = {},
+  ): AsyncGenerator<Row[], void, void> {
+    return streamRows<Row>(this.connection, this.name, sql, params, options)
+  }
+
+  /** Subscribes to a channel of NOTIFY, by the name that pg_notify() is given; resolves once the server has confirmed it. The
+   *  payloads go to the callback, or are looped over: `for await (const payload of subscription)`. All subscriptions of a database
+   *  share one connection of the engine's. */
+  async listen(
+    channel: string,
+    onNotification?: OnNotification,
+    options: ListenOptions = {},
+  ): Promise<Subscription> {
+    checkText('channel', channel)
+    if (onNotification !== undefined && typeof onNotification !== 'function')
+      throw new TypeError('listen() takes a function for its notifications')
+    checkNames(options, ['signal'])
+    checkSignal(options.signal)
+    const { signal } = options
+    signal?.throwIfAborted()
+    const subscription = new Subscription(this.connection, this.name, channel, onNotification)
+    const close = () => subscription.close()
+    signal?.addEventListener('abort', close, { once: true })
+    subscription.once('close', () => signal?.removeEventListener('abort', close))
+    await subscription.untilOpen().catch(error => {
+      throw signal?.aborted ? signal.reason : error
+    })
+    return subscription
+  }
+
+  /** Copies bytes into a table: `sql` is a COPY … FROM STDIN, `source` any iterable of strings or bytes. All of it stands, or (when
+   *  the source throws, or the server refuses) nothing. */
+  async copyFrom(
+    sql: string,
+    source: CopySource,
+    options: CopyOptions = {},
+  ): Promise<{ rowCount: number }> {
+    return await copyFrom(this.connection, this.name, sql, source, options)
+  }
+
+  /** Copies a table or a query out: `sql` is a COPY … TO STDOUT. Chunks of at most 64 KiB, cut anywhere. */
+  copyTo(sql: string, options: CopyOptions = {}): AsyncGenerator<Buffer, void, void> {
+    return copyTo(this.connection, this.name, sql, options)
   }
 }

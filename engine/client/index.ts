@@ -19,7 +19,11 @@ import { SharedMemory } from './shared_memory.ts'
 export { ERRORS, type ErrorCode, HearthError } from '../errors.ts'
 export type { EngineStats, Health } from '../figures.ts'
 export type { Cache, Entry, Lookup, SetOptions } from './cache.ts'
-export type { Database, QueryOptions, QueryResult } from './database.ts'
+export type { CopyOptions, CopySource } from './copy.ts'
+export type { Database, ListenOptions, QueryOptions, QueryResult } from './database.ts'
+export type { StreamOptions } from './stream.ts'
+export type { Gap, Subscription } from './subscription.ts'
+export type { Isolation, Transaction, TransactionOptions } from './transaction.ts'
 
 export interface ConnectOptions {
   /** The engine's socket; default $HEARTH_SOCKET, then where the engine puts it by itself. */

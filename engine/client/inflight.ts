@@ -17,6 +17,12 @@ export interface Request {
   bodyBytesMax(): number
   /** Writes the body at `at`; returns its end. */
   write(target: Buffer, at: number): number
+  /** Nobody waits for it any more: the engine is told so (CANCEL), and whatever it does for it is given up. */
+  readonly isCancelable?: boolean
+  /** It is of use only on the connection of this number: what it names was opened there. */
+  readonly epoch?: number
+  /** A frame before the closing one, of an operation that has such: op and body[start, end), valid only during the call. */
+  push?(op: number, bytes: Buffer, start: number, end: number): void
   /** The value of the answer: op and body[start, end), valid only during the call. */
   read(op: number, bytes: Buffer, start: number, end: number): unknown
   /** What stands for an answer when an error came instead: returns it, or throws the error. Left out: the error. */
@@ -134,16 +140,38 @@ export class Inflight {
     for (let id = 0; id < this.requests.length; id++) if (this.requests[id] !== undefined) yield id
   }
 
-  /** Ends what is past its deadline. Its id stays taken until the connection ends or answers. */
-  expire(nowMs: number): void {
+  wasSent(id: number): boolean {
+    return this.sends[id]! > 0
+  }
+
+  /** Its requester gave it up. Its id stays taken until the connection ends or answers. */
+  abandon(id: number, reason: unknown): void {
+    const reject = this.rejects[id]!
+    const wasSent = this.wasSent(id)
+    this.remove(id)
+    if (!wasSent) this.freeIds.push(id)
+    reject(reason)
+  }
+
+  /** Ends what is past its deadline, and tells of each that was sent; ids stay taken until the connection ends or answers.
+   *  False when nothing is left that has a deadline. */
+  expire(nowMs: number, expired: (id: number, request: Request) => void): boolean {
+    let isLeft = false
     for (let id = 0; id < this.requests.length; id++) {
-      if (this.requests[id] === undefined || this.deadlines[id]! > nowMs) continue
+      const request = this.requests[id]
+      if (request === undefined) continue
+      if (this.deadlines[id]! > nowMs) {
+        if (this.deadlines[id]! < Infinity) isLeft = true
+        continue
+      }
+      if (this.wasSent(id)) expired(id, request)
       this.giveUp(
         id,
         new HearthError('TIMEOUT', 'the engine did not answer before the deadline'),
         this.sends[id] === 0,
       )
     }
+    return isLeft
   }
 
   failAll(error: HearthError): void {

@@ -164,34 +164,6 @@ export class KeysRequest implements Request {
   }
 }
 
-export class QueryRequest implements Request {
-  readonly op = OPS.QUERY.code
-  readonly isRepeatable = false
-  private readonly body: Buffer
-
-  constructor(
-    database: string,
-    timeoutMs: number,
-    correlationId: string,
-    sql: string,
-    params: readonly unknown[],
-  ) {
-    this.body = Buffer.concat([database, timeoutMs, correlationId, sql, params].map(encodeValue))
-  }
-
-  bodyBytesMax(): number {
-    return this.body.length
-  }
-
-  write(target: Buffer, at: number): number {
-    return at + this.body.copy(target, at)
-  }
-
-  read(_op: number, bytes: Buffer, start: number, end: number): unknown {
-    return decodeValue(bytes, start, end)
-  }
-}
-
 /** An operation without arguments: PING, STATS, HEALTH. */
 export class PlainRequest implements Request {
   readonly op: number

@@ -66,6 +66,7 @@ export const SCHEMA = {
   'postgres.*.pool.recycle': { type: 'duration', default: '3600s', min: '1s', max: TIMER_MAX, reloadable: false, doc: 'a connection is replaced after this, give or take a little' },
   'postgres.*.pool.pre_ping': { type: 'boolean', default: true, reloadable: false, doc: 'try a connection that has been idle before lending it' },
   'postgres.*.pool.statement_timeout': { type: 'duration', default: '30s', min: '1ms', max: TIMER_MAX, reloadable: false, doc: 'a statement is cancelled at the server after this' },
+  'postgres.*.pool.idle_in_transaction_timeout': { type: 'duration', default: '60s', min: '10ms', max: TIMER_MAX, reloadable: false, doc: 'a transaction or stream that nothing is asked of for this long is rolled back' },
 } as const satisfies Record<string, Row>
 
 export type Schema = typeof SCHEMA

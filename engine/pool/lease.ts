@@ -1,8 +1,10 @@
 /** Lease: main's hold on one running worker: its two rings, and every request it has not answered yet.
  *  Owns:   both rings' main ends, the tickets, the outbox of long messages.   Not here: starting workers (pool.ts).
  *  Thread: main.
- *  Holds:  (1) every ticket ends in exactly one receive() or fail().  (2) a reply comes in the order the worker sent it.
- *          (3) nothing is sent while a long message waits in the outbox, so messages are never reordered.
+ *  Holds:  (1) every ticket ends in exactly one receive() or fail(); replies that say so (`more` in spec.ts) come before it.
+ *          (2) a reply comes in the order the worker sent it.
+ *          (3) nothing is sent while a long message waits in the outbox, or a cancellation for room: messages are never
+ *          reordered, and a ticket that is cancelled is not used again before the worker has read so.
  *          (4) a send that finds no room returns false and changes nothing; onceRoom() tells when to try again.
  *
  *  Tickets are columns, not objects: a request costs no allocation. */
@@ -10,6 +12,7 @@
 import { assert } from '../assert.ts'
 import type { HearthError } from '../errors.ts'
 import { DRAIN_COUNT_MAX, OUTBOX_BYTES_MAX, TICKET_COUNT_MAX } from '../limits.ts'
+import { HAS_MORE, OPS } from '../protocol/spec.ts'
 import { createRingMemory } from '../ring/layout.ts'
 import { RingReader } from '../ring/reader.ts'
 import { RingWriter } from '../ring/writer.ts'
@@ -43,6 +46,8 @@ export class Lease {
   private readonly freeTickets: number[] = []
   private readonly outbox: LongMessage[] = []
   private outboxBytes = 0
+  /** Tickets to be cancelled, for which the ring had no room yet. */
+  private readonly cancelled: number[] = []
   private waiters: (() => void)[] = []
   private isWaitingForRoom = false
   private readonly afterDrain: () => void
@@ -129,6 +134,17 @@ export class Lease {
     return this.hasRoom() && this.outboxBytes + bodyBytes <= OUTBOX_BYTES_MAX
   }
 
+  /** Asks the worker to give up each open request that is meant; each is answered as ever. Goes through every ticket, since a
+   *  request that is never cancelled should cost nothing for it. */
+  cancel(isMeant: (context: unknown, id: number) => boolean): void {
+    if (!this.isOpen) return
+    for (let ticket = 0; ticket < this.receivers.length; ticket++) {
+      if (this.receivers[ticket] === undefined) continue
+      if (isMeant(this.contexts[ticket], this.ids[ticket]!)) this.cancelled.push(ticket)
+    }
+    this.pumpCancelled()
+  }
+
   /** Makes what was sent visible to the worker: once a turn. */
   publish(): void {
     this.writer.publish()
@@ -157,6 +173,7 @@ export class Lease {
     this.isOpen = false
     this.isEnded = true
     this.outbox.length = 0
+    this.cancelled.length = 0
     for (let ticket = 0; ticket < this.receivers.length; ticket++) {
       const receiver = this.receivers[ticket]
       if (receiver === undefined) continue
@@ -184,9 +201,11 @@ export class Lease {
       const receiver = this.receivers[ticket]
       assert(receiver !== undefined, 'a reply answers a request')
       const context = this.contexts[ticket]
-      this.receivers[ticket] = undefined
-      this.contexts[ticket] = undefined
-      this.freeTickets.push(ticket)
+      if (HAS_MORE[reader.op] === 0) {
+        this.receivers[ticket] = undefined
+        this.contexts[ticket] = undefined
+        this.freeTickets.push(ticket)
+      }
       receiver.receive(reader, context, this.ids[ticket]!, this.hashes[ticket]!)
     }
     // Also when no message is whole yet: the rest of a long one needs the room.
@@ -198,7 +217,12 @@ export class Lease {
   }
 
   private hasRoom(): boolean {
-    return this.isOpen && this.outbox.length === 0 && this.inflight < TICKET_COUNT_MAX
+    return (
+      this.isOpen &&
+      this.outbox.length === 0 &&
+      this.cancelled.length === 0 &&
+      this.inflight < TICKET_COUNT_MAX
+    )
   }
 
   private nextTicket(): number {
@@ -238,6 +262,15 @@ export class Lease {
     }
   }
 
+  private pumpCancelled(): void {
+    if (this.outbox.length > 0) return this.waitForRoom() // A request is cancelled when the worker has all of it.
+    while (this.cancelled.length > 0) {
+      if (!this.writer.push(OPS.CANCEL.code, this.cancelled[0]!, EMPTY, 0, 0))
+        return this.waitForRoom()
+      this.cancelled.shift()
+    }
+  }
+
   private waitForRoom(): void {
     if (this.isWaitingForRoom || !this.isOpen) return
     this.isWaitingForRoom = true
@@ -250,7 +283,8 @@ export class Lease {
     this.isWaitingForRoom = false
     if (!this.isOpen) return
     this.pumpOutbox()
-    if (this.outbox.length === 0) this.callWaiters()
+    this.pumpCancelled()
+    if (this.outbox.length + this.cancelled.length === 0) this.callWaiters()
     this.writer.publish()
   }
 
@@ -260,3 +294,5 @@ export class Lease {
     for (const waiter of waiters) waiter()
   }
 }
+
+const EMPTY = new Uint8Array(0)

@@ -26,6 +26,7 @@ export interface DatabaseOptions {
     readonly recycleMs: number
     readonly prePing: boolean
     readonly statementTimeoutMs: number
+    readonly idleInTransactionTimeoutMs: number
   }
 }
 

@@ -1,6 +1,7 @@
-/** emit: what is written down from the tables: PROTOCOL.md, and the README's errors and figures. `npm run emit` writes them,
- *  `--check` compares.
- *  Owns:   PROTOCOL.md, two blocks of README.md.   Not here: the tables (spec.ts, ../errors.ts, bench/RESULTS.md).
+/** emit: what is written down from the tables: PROTOCOL.md, pg_types.h, and the README's errors and figures. `npm run emit`
+ *  writes them, `--check` compares.
+ *  Owns:   PROTOCOL.md, native-bindings/src/pg_types.h, two blocks of README.md.
+ *  Not here: the tables (spec.ts, pg_types.ts, ../errors.ts, bench/RESULTS.md).
  *  Thread: none of the engine's; a tool.
  *  Holds:  the same tables give the same document, to the byte. */
 
@@ -9,11 +10,13 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ERRORS, type ErrorSpec, type RetryRule } from '../errors.ts'
 import { BODY_BYTES_MAX, HEADER_BYTES } from './header.ts'
+import { PG_BINARIES, PG_KINDS, PG_TYPES, type PgKind, type PgType } from './pg_types.ts'
 import { type ArgKind, DURABILITY, type FrameSpec, OPS, PROTOCOL_VERSION, REPLIES } from './spec.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
 const TARGET = join(import.meta.dirname, 'PROTOCOL.md')
 const README = join(ROOT, 'README.md')
+const PG_TYPES_HEADER = join(ROOT, 'native-bindings', 'src', 'pg_types.h')
 
 const KINDS: Record<ArgKind, string> = {
   text: 'msgpack str, UTF-8',
@@ -23,6 +26,28 @@ const KINDS: Record<ArgKind, string> = {
   any: 'one msgpack value, decoded by the receiver',
   raw: 'one msgpack value that Hearth stores and returns as it is; always the last',
   bytes: 'plain bytes up to the end of the frame; always the last',
+  shape: 'msgpack bin: the columns of a result, see below',
+  count: 'nil or unsigned integer, as uint',
+  values: 'one msgpack array: the values of a result, row after row; always the last',
+}
+
+/** How a value of each kind stands in a body, and what it is read as. */
+const VALUES: Record<PgKind, readonly [inBody: string, readAs: string]> = {
+  text: ['str: the text that Postgres gives', 'string'],
+  bool: ['true, false', 'boolean'],
+  int: ['integer', 'number'],
+  int8: [
+    'integer up to 2^53 - 1 either side of 0, past 32 bits as float64; beyond that int64',
+    'number; int64: bigint',
+  ],
+  float: ['float64, also NaN and the infinities', 'number'],
+  bytea: ['bin', 'Buffer'],
+  json: ['str: the JSON', 'what the JSON says'],
+  timestamp: [
+    'float64: the wall clock in milliseconds since 1970-01-01 00:00, as if it were UTC',
+    "Date that shows this wall clock in the reader's time zone",
+  ],
+  timestamptz: ['float64: milliseconds since 1970 UTC', 'Date'],
 }
 
 const RETRY: Record<RetryRule, string> = {
@@ -67,7 +92,7 @@ ${rows(onSocket(OPS), ([name, spec]) => [
   hex(spec.code),
   name,
   argsOf(spec),
-  [...(spec.replies ?? []), 'ERROR'].join(', '),
+  spec.replies === undefined ? '—' : [...spec.replies, 'ERROR'].join(', '),
   spec.repeatable === true ? 'yes' : 'no',
   spec.doc,
 ])}
@@ -79,6 +104,31 @@ Repeatable: may be sent again after a reconnect, since doing it twice is doing i
 | op | name | arguments | |
 | --- | --- | --- | --- |
 ${rows(onSocket(REPLIES), ([name, spec]) => [hex(spec.code), name, argsOf(spec), spec.doc])}
+
+## The result of a statement
+
+The arguments of \`ROWS\`:
+
+1. \`source\`: who answered: \`primary\`, \`replica:<name>\`, \`memory\` or \`sqlite\`.
+2. \`shape\`: a bin whose bytes are themselves msgpack: an array \`[name, oid, name, oid, …]\` of the columns and their types'
+   oids. It is the same, to the byte, for every result of a statement, so a reader knows it again by its bytes.
+3. \`command\`: the first word of Postgres' command tag, such as \`SELECT\`.
+4. \`rowCount\`: the rows returned or changed, nil for commands that count none.
+5. \`values\`: one array of rows × columns values, row after row. Where there are no columns, a nil for each row.
+
+A value is written by the type of its column; a type that is not in this table is text.
+
+| types | in the body | read as |
+| --- | --- | --- |
+${rows(PG_KINDS, kind => [typesOf(kind), ...VALUES[kind]])}
+
+- SQL's null is nil. The infinities of timestamps are those of float64, read as numbers.
+- Microseconds are cut off to milliseconds, within their second.
+- An array of a type of this table is a msgpack array of such values, nested where it has dimensions; its bounds are left out.
+  Of other types, and where its text is no whole array, it is a str.
+- What does not parse as its type says (another DateStyle, a moment that no Date can hold) is a str with Postgres' text, and so
+  it is read.
+- A column named \`__proto__\` has the key \`__proto_\` in its row; of two columns with one name the later stands.
 
 ## Errors
 
@@ -112,6 +162,52 @@ export function renderReadme(): string {
   return withBlock(withBlock(readme, 'errors', errorRows()), 'figures', figures.trim())
 }
 
+/** native-bindings/src/pg_types.h, whole. */
+export function renderPgTypes(): string {
+  const kindOf = (each: PgType): string => `KIND_${each.kind.toUpperCase()}`
+  const text = PG_TYPES.filter(each => each.kind !== 'text')
+  const binary = PG_TYPES.filter(each => each.binary !== 'none')
+  return `/** pg_types: what a column's type means for its values. Plain C.
+ *  Generated from engine/protocol/pg_types.ts by engine/protocol/emit.ts. Do not edit: \`npm run emit\`.
+ *  Owns: nothing.   Thread: any.   Holds: a type that is not here is KIND_TEXT and has no binary form. */
+#ifndef HEARTH_PG_TYPES_H
+#define HEARTH_PG_TYPES_H
+
+/** An array's kind is that of its elements with KIND_ARRAY added. */
+typedef enum pg_kind {
+${PG_KINDS.map((kind, i) => `    KIND_${kind.toUpperCase()} = ${i},`).join('\n')}
+    KIND_ARRAY = 16
+} pg_kind_t;
+
+/** How the binary form is laid out, where it is known. */
+typedef enum pg_binary {
+${PG_BINARIES.map((form, i) => `    BINARY_${form.toUpperCase()} = ${i}`).join(',\n')}
+} pg_binary_t;
+
+static inline int pg_kind_of(unsigned int oid) {
+    switch (oid) {
+${text.map(each => `        case ${each.oid}: return ${kindOf(each)}; /* ${each.name} */`).join('\n')}
+${PG_TYPES.map(each => `        case ${each.arrayOid}: return KIND_ARRAY | ${kindOf(each)}; /* ${each.name}[] */`).join('\n')}
+        default: return KIND_TEXT;
+    }
+}
+
+static inline pg_binary_t pg_binary_of(unsigned int oid) {
+    switch (oid) {
+${binary.map(each => `        case ${each.oid}: return BINARY_${each.binary.toUpperCase()}; /* ${each.name} */`).join('\n')}
+        default: return BINARY_NONE;
+    }
+}
+
+#endif
+`
+}
+
+/** What pg_types.h has now; empty when there is none. */
+export function emittedPgTypes(): string {
+  return readOr(PG_TYPES_HEADER, '')
+}
+
 /** What PROTOCOL.md has now; empty when there is none. */
 export function emitted(): string {
   return readOr(TARGET, '')
@@ -135,6 +231,11 @@ function readOr(file: string, otherwise: string): string {
   } catch {
     return otherwise
   }
+}
+
+function typesOf(kind: PgKind): string {
+  const names = PG_TYPES.filter(each => each.kind === kind).map(({ name }) => name)
+  return kind === 'text' ? `${names.join(', ')}, all others` : names.join(', ')
 }
 
 type Table = Record<string, FrameSpec>
@@ -169,9 +270,16 @@ function main(args: readonly string[]): void {
     process.exitCode = 2
   } else if (args[0] === undefined) {
     writeFileSync(TARGET, render())
+    writeFileSync(PG_TYPES_HEADER, renderPgTypes())
     writeFileSync(README, renderReadme())
-  } else if (emitted() !== render() || readFileSync(README, 'utf8') !== renderReadme()) {
-    console.error('engine/protocol/PROTOCOL.md or README.md is stale: run `npm run emit`')
+  } else if (
+    emitted() !== render() ||
+    emittedPgTypes() !== renderPgTypes() ||
+    readFileSync(README, 'utf8') !== renderReadme()
+  ) {
+    console.error(
+      'engine/protocol/PROTOCOL.md, native-bindings/src/pg_types.h or README.md is stale: run `npm run emit`',
+    )
     process.exitCode = 1
   }
 }

@@ -1,16 +1,28 @@
 /** The protocol as one table: every frame's code, direction and arguments. Types, codec and PROTOCOL.md derive from it.
  *  Owns:   PROTOCOL_VERSION, OPS (requests), REPLIES.   Not here: the header's layout (header.ts), bytes (body.ts).
- *  Thread: any.
+ *  Thread: any.   Length: one table; a row more is no idea more.
  *  Holds:  (1) codes never change once released.  (2) requests are below 0x80, replies from 0x80 up, so a frame's
- *          direction shows in one bit.  (3) `raw` is only ever the last argument: it runs to the end of the frame. */
+ *          direction shows in one bit.  (3) `raw` is only ever the last argument: it runs to the end of the frame.
+ *  Length: a table is one idea, however many rows it has. */
 
 export const PROTOCOL_VERSION = 1
 
 /** How an argument stands in a body. A body is a sequence of msgpack values, one an argument.
  *  text: str · uint: unsigned integer · time: float64 or unsigned integer, milliseconds since 1970 ·
  *  ttl: nil (the default), unsigned integer of milliseconds, or str (a policy's name) ·
- *  any: one msgpack value, decoded by the receiver · raw: one msgpack value that Hearth never decodes · bytes: plain bytes */
-export type ArgKind = 'text' | 'uint' | 'time' | 'ttl' | 'any' | 'raw' | 'bytes'
+ *  any: one msgpack value, decoded by the receiver · raw: one msgpack value that Hearth never decodes · bytes: plain bytes ·
+ *  shape: bin with the columns of a result · count: unsigned integer or nil · values: array of a result's values (rows.ts) */
+export type ArgKind =
+  | 'text'
+  | 'uint'
+  | 'time'
+  | 'ttl'
+  | 'any'
+  | 'raw'
+  | 'bytes'
+  | 'shape'
+  | 'count'
+  | 'values'
 
 export interface FrameSpec {
   readonly code: number
@@ -22,6 +34,8 @@ export interface FrameSpec {
   /** May be sent again after a reconnect: it changes nothing, or changes it to the same thing. */
   readonly repeatable?: boolean
   readonly replies?: readonly string[]
+  /** Of a reply: more frames of the same id (on a ring: of the same ticket) follow. */
+  readonly more?: boolean
   readonly doc: string
 }
 
@@ -114,6 +128,152 @@ export const OPS = {
     replies: ['RESULT'],
     doc: 'One statement, autocommit. RESULT is a map: rows, rowCount, fields, command, source.',
   },
+  CANCEL: {
+    code: 0x21,
+    args: [],
+    on: 'both',
+    worker: 'postgres',
+    doc: 'Gives up the SQL request, or ends the LISTEN, whose id is in the header (on a ring: whose ticket). It has no reply of its own: that request is answered, as ever once.',
+  },
+  BEGIN: {
+    code: 0x22,
+    args: [
+      ['database', 'text'],
+      ['timeoutMs', 'uint'],
+      ['idleTimeoutMs', 'uint'],
+      ['correlationId', 'text'],
+      ['isolation', 'text'],
+      ['flags', 'uint'],
+    ],
+    on: 'both',
+    worker: 'postgres',
+    replies: ['OPENED'],
+    doc: "Opens a transaction. Times are of the whole and of a pause between statements, 0: unlimited and the pool's; no isolation: the server's default; flags: 1 read only, 2 deferrable.",
+  },
+  EXECUTE: {
+    code: 0x23,
+    args: [
+      ['handle', 'uint'],
+      ['timeoutMs', 'uint'],
+      ['correlationId', 'text'],
+      ['sql', 'text'],
+      ['params', 'any'],
+    ],
+    on: 'both',
+    worker: 'postgres',
+    replies: ['ROWS'],
+    doc: 'One statement in a transaction; several are run in the order in which they came.',
+  },
+  COMMIT: {
+    code: 0x24,
+    args: [['handle', 'uint']],
+    on: 'both',
+    worker: 'postgres',
+    replies: ['OK'],
+    doc: 'Commits a transaction, after the statements that came before; or what a stream or a COPY_OUT did that was read to its end. With OK the handle is closed; an ERROR leaves nothing but the handle to close.',
+  },
+  CLOSE: {
+    code: 0x25,
+    args: [['handle', 'uint']],
+    on: 'both',
+    worker: 'postgres',
+    replies: ['OK'],
+    doc: 'Closes a handle: rolls a transaction back, closes a stream, ends a COPY (one that was writing leaves nothing). OK also when it had ended by itself.',
+  },
+  STREAM: {
+    code: 0x26,
+    args: [
+      ['transaction', 'uint'],
+      ['database', 'text'],
+      ['timeoutMs', 'uint'],
+      ['idleTimeoutMs', 'uint'],
+      ['correlationId', 'text'],
+      ['sql', 'text'],
+      ['params', 'any'],
+    ],
+    on: 'both',
+    worker: 'postgres',
+    replies: ['OPENED'],
+    doc: 'Opens a cursor, in a transaction of its own (0) or in one that is open (its handle). Times as in BEGIN.',
+  },
+  FETCH: {
+    code: 0x27,
+    args: [
+      ['handle', 'uint'],
+      ['rows', 'uint'],
+    ],
+    on: 'both',
+    worker: 'postgres',
+    replies: ['ROWS'],
+    doc: 'The next rows of a stream: as many as make a piece of a bounded size, and at most so many (0: no such limit). None: that was the end.',
+  },
+  COPY_OUT: {
+    code: 0x28,
+    args: [
+      ['database', 'text'],
+      ['timeoutMs', 'uint'],
+      ['idleTimeoutMs', 'uint'],
+      ['correlationId', 'text'],
+      ['sql', 'text'],
+    ],
+    on: 'both',
+    worker: 'postgres',
+    replies: ['OPENED'],
+    doc: 'Begins a COPY … TO STDOUT. Times as in BEGIN.',
+  },
+  COPY_READ: {
+    code: 0x29,
+    args: [['handle', 'uint']],
+    on: 'both',
+    worker: 'postgres',
+    replies: ['CHUNK'],
+    doc: 'The next bytes of a COPY_OUT. None: that was the end.',
+  },
+  COPY_IN: {
+    code: 0x2a,
+    args: [
+      ['database', 'text'],
+      ['timeoutMs', 'uint'],
+      ['idleTimeoutMs', 'uint'],
+      ['correlationId', 'text'],
+      ['sql', 'text'],
+    ],
+    on: 'both',
+    worker: 'postgres',
+    replies: ['OPENED'],
+    doc: 'Begins a COPY … FROM STDIN. Times as in BEGIN.',
+  },
+  COPY_WRITE: {
+    code: 0x2b,
+    args: [
+      ['handle', 'uint'],
+      ['bytes', 'bytes'],
+    ],
+    on: 'both',
+    worker: 'postgres',
+    replies: ['OK'],
+    doc: 'Bytes for a COPY_IN, at most 64 KiB; OK once the connection has taken them. A few may be on their way, more are BUSY.',
+  },
+  COPY_END: {
+    code: 0x2c,
+    args: [['handle', 'uint']],
+    on: 'both',
+    worker: 'postgres',
+    replies: ['COUNT'],
+    doc: 'Ends a COPY_IN and commits it; the count is of its rows. The handle is closed as by COMMIT.',
+  },
+  LISTEN: {
+    code: 0x2d,
+    args: [
+      ['database', 'text'],
+      ['correlationId', 'text'],
+      ['channel', 'text'],
+    ],
+    on: 'both',
+    worker: 'postgres',
+    replies: ['LISTENING', 'NOTIFICATION', 'GAP', 'OK'],
+    doc: 'Subscribes to a channel: LISTENING, then any number of NOTIFICATION and GAP, until CANCEL of its id, which OK answers.',
+  },
   STATS: {
     code: 0x30,
     args: [],
@@ -188,6 +348,7 @@ export const REPLIES = {
     code: 0x86,
     args: [['part', 'bytes']],
     on: 'both',
+    more: true,
     doc: 'A piece of a large reply; more frames of this id follow.',
   },
   GREETING: {
@@ -195,6 +356,49 @@ export const REPLIES = {
     args: [['greeting', 'any']],
     on: 'socket',
     doc: 'A map: version, engine (its hyperid), server (name and release), maxKeyBytes, maxValueBytes, segment.',
+  },
+  OPENED: {
+    code: 0x89,
+    args: [['handle', 'uint']],
+    on: 'both',
+    doc: 'What was opened lasts until it is closed, at the latest with this connection, and is known to this connection alone.',
+  },
+  CHUNK: { code: 0x8a, args: [['bytes', 'bytes']], on: 'both', doc: 'Bytes of a COPY.' },
+  LISTENING: {
+    code: 0x8b,
+    args: [],
+    on: 'both',
+    more: true,
+    doc: 'From now on notifications of the channel are delivered.',
+  },
+  NOTIFICATION: {
+    code: 0x8c,
+    args: [['payload', 'text']],
+    on: 'both',
+    more: true,
+    doc: 'What somebody notified the channel of.',
+  },
+  GAP: {
+    code: 0x8d,
+    args: [
+      ['lost', 'uint'],
+      ['why', 'text'],
+    ],
+    on: 'both',
+    more: true,
+    doc: 'Notifications may have been lost before this point: so many, or (0) nobody knows.',
+  },
+  ROWS: {
+    code: 0x88,
+    args: [
+      ['source', 'text'],
+      ['shape', 'shape'],
+      ['command', 'text'],
+      ['rowCount', 'count'],
+      ['values', 'values'],
+    ],
+    on: 'both',
+    doc: 'The result of a statement: who answered, its columns, what it did, and its rows.',
   },
   ERROR: {
     code: 0x8f,
@@ -246,6 +450,13 @@ export type ReplyName = keyof typeof REPLIES
 
 export const OP_BY_CODE: ReadonlyMap<number, OpName> = byCode(OPS)
 export const REPLY_BY_CODE: ReadonlyMap<number, ReplyName> = byCode(REPLIES)
+
+/** Flags of BEGIN. */
+export const BEGIN_FLAGS = { readOnly: 1, deferrable: 2 } as const
+
+/** 1 for the codes of replies after which more of the same request follow, else 0: asked for every reply on a ring. */
+export const HAS_MORE: Uint8Array = new Uint8Array(256)
+for (const spec of Object.values<FrameSpec>(REPLIES)) if (spec.more) HAS_MORE[spec.code] = 1
 
 /** Durability of a SET, as it stands in the frame. */
 export const DURABILITY = { commit: 0, memory: 1 } as const

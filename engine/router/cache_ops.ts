@@ -27,6 +27,7 @@ import {
 import { DURABILITY, OPS, REPLIES } from '../protocol/spec.ts'
 import type { RingReader } from '../ring/reader.ts'
 import { DeferredGets } from './deferred_gets.ts'
+import { failReplies, forwardReceiver } from './forward.ts'
 import { LargeRead } from './large_read.ts'
 import type { ReplyWriter } from './reply.ts'
 
@@ -346,18 +347,4 @@ export class CacheOps {
       `the ${what} has ${bytes} bytes; cache.max_${what}_bytes allows ${max}`,
     )
   }
-}
-
-function failReplies(error: HearthError, replies: ReplyWriter, id: number): void {
-  replies.inflight--
-  replies.error(id, error)
-}
-
-/** Hands a worker's reply to the client as it is. */
-export const forwardReceiver: Receiver<ReplyWriter> = {
-  receive: (reply, replies, id) => {
-    replies.inflight--
-    replies.frame(reply.op, id, reply.bytes, reply.start, reply.end)
-  },
-  fail: failReplies,
 }

@@ -10,6 +10,7 @@ import { encodeError } from '../protocol/error_frame.ts'
 import { FrameWriter, type Outlet } from '../protocol/frame_writer.ts'
 import { REPLIES } from '../protocol/spec.ts'
 import type { DeferredGets } from './deferred_gets.ts'
+import type { Handles } from './handles.ts'
 
 const unflushed: FrameWriter[] = []
 
@@ -26,6 +27,9 @@ export class ReplyWriter extends FrameWriter {
   largeReads = 0
   readonly waitingReads: { readonly next: () => void }[] = []
   deferred: DeferredGets | undefined
+  /** What the connection has open at the postgres worker; undefined until there is something. */
+  handles: Handles | undefined
+  subscriptions = 0
   /** The client has much to take yet: more should not be sent if it can be had again later. */
   readonly isCongested: () => boolean
 

@@ -1,16 +1,15 @@
 /** Router: what a request's operation means: which tier or worker answers it, and what it costs the connection when it is wrong.
- *  Owns:   the table from operation to action.   Not here: the socket (server/session.ts), the tiers (cache_ops.ts).
+ *  Owns:   the table from operation to action.   Not here: the socket (server/session.ts), the tiers (cache_ops.ts, sql_ops.ts).
  *  Thread: main.
  *  Holds:  (1) a request that was taken gets exactly one closing reply.  (2) a malformed frame throws PROTOCOL to the
  *          session; every other error becomes a reply.  (3) false means: no room now, nothing has happened. */
 
 import { HearthError, toHearthError } from '../errors.ts'
-import type { Lease } from '../pool/lease.ts'
-import { BodyReader } from '../protocol/body.ts'
 import { encodeValue } from '../protocol/payload.ts'
 import { OPS, REPLIES } from '../protocol/spec.ts'
-import { type CacheOps, forwardReceiver } from './cache_ops.ts'
+import type { CacheOps } from './cache_ops.ts'
 import type { ReplyWriter } from './reply.ts'
+import type { SqlOps } from './sql_ops.ts'
 
 /** Figures and health come from all over the engine; the router is handed functions that gather them. */
 export interface Overview {
@@ -20,13 +19,12 @@ export interface Overview {
 
 export class Router {
   private readonly cache: CacheOps
-  private readonly postgres: () => Lease | undefined
+  private readonly sql: SqlOps
   private readonly overview: Overview
-  private readonly request = new BodyReader()
 
-  constructor(cache: CacheOps, postgres: () => Lease | undefined, overview: Overview) {
+  constructor(cache: CacheOps, sql: SqlOps, overview: Overview) {
     this.cache = cache
-    this.postgres = postgres
+    this.sql = sql
     this.overview = overview
   }
 
@@ -48,7 +46,24 @@ export class Router {
         case OPS.DEL.code:
           return this.cache.del(replies, id, bytes, start, end)
         case OPS.QUERY.code:
-          return this.query(replies, id, bytes, start, end)
+          return this.sql.query(replies, id, bytes, start, end)
+        case OPS.BEGIN.code:
+        case OPS.EXECUTE.code:
+        case OPS.COMMIT.code:
+        case OPS.CLOSE.code:
+        case OPS.STREAM.code:
+        case OPS.FETCH.code:
+        case OPS.COPY_OUT.code:
+        case OPS.COPY_READ.code:
+        case OPS.COPY_IN.code:
+        case OPS.COPY_WRITE.code:
+        case OPS.COPY_END.code:
+        case OPS.LISTEN.code:
+          return this.sql.send(op, replies, id, bytes, start, end)
+        case OPS.CANCEL.code:
+          if (end > start) throw new HearthError('PROTOCOL', 'CANCEL has no arguments')
+          this.sql.cancel(replies, id)
+          return true
         case OPS.KEYS.code:
           return this.cache.keys(replies, id, bytes, start, end)
         case OPS.PING.code:
@@ -71,37 +86,14 @@ export class Router {
 
   /** Calls back when a request that was not taken may be given again. */
   onceRoom(op: number, callback: () => void): void {
-    const lease = op === OPS.QUERY.code ? this.postgres() : this.cache.lease()
+    const lease = isSql(op) ? this.sql.lease() : this.cache.lease()
     if (lease?.isOpen) lease.onceRoom(callback)
     else setImmediate(callback)
   }
 
-  private query(
-    replies: ReplyWriter,
-    id: number,
-    bytes: Buffer,
-    start: number,
-    end: number,
-  ): boolean {
-    const request = this.request.reset(bytes, start, end)
-    request.textRange()
-    request.uint()
-    request.textRange()
-    request.textRange()
-    request.raw()
-    const lease = this.postgres()
-    if (lease === undefined) {
-      throw new HearthError(
-        'NOT_CONFIGURED',
-        'no database is configured; set [postgres.main] url, or HEARTH_POSTGRES_URL, and start the engine again',
-      )
-    }
-    if (!lease.isOpen)
-      throw new HearthError('UNAVAILABLE', 'the postgres worker is restarting; nothing was sent')
-    if (!lease.send(OPS.QUERY.code, forwardReceiver, replies, id, 0, bytes, start, end))
-      return false
-    replies.inflight++
-    return true
+  /** A connection is gone: nobody waits any more for what it asked. */
+  sessionEnded(replies: ReplyWriter): void {
+    this.sql.sessionEnded(replies)
   }
 
   private answerLater(replies: ReplyWriter, id: number, answer: Promise<unknown>): boolean {
@@ -121,4 +113,9 @@ export class Router {
     )
     return true
   }
+}
+
+/** The codes from QUERY on are the postgres worker's. */
+function isSql(op: number): boolean {
+  return (op & 0xf0) === OPS.QUERY.code
 }

@@ -138,6 +138,7 @@ export class Session {
     this.state = 'closed'
     this.replies.end()
     this.page?.release()
+    this.context.router.sessionEnded(this.replies)
     this.held = undefined
     this.dropPartial()
   }
@@ -250,7 +251,7 @@ export class Session {
 
   /** A body over its limit: a value gets its coded error and is read past, anything else is not a frame of ours. */
   private refuseBody(op: number, id: number, bodyBytes: number): void {
-    if (this.state !== 'serving' || (op !== OPS.SET.code && op !== OPS.QUERY.code)) {
+    if (this.state !== 'serving' || !MAY_BE_LONG.has(op)) {
       this.refuse(
         id,
         new HearthError(
@@ -366,3 +367,8 @@ export class Session {
     this.budgetBytes = 0
   }
 }
+
+/** Operations whose body is as long as what their user gives them. */
+const MAY_BE_LONG: ReadonlySet<number> = new Set(
+  [OPS.SET, OPS.QUERY, OPS.EXECUTE, OPS.STREAM].map(op => op.code),
+)

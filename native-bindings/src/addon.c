@@ -6,6 +6,7 @@
 
 #include "convert.h"
 #include "env_state.h"
+#include "pipeline_object.h"
 #include "pq_object.h"
 #include "uv_poll.h"
 
@@ -16,6 +17,6 @@ NAPI_MODULE_INIT() {
     }
     bool is_ok = env_state_create(env) && addon_map_register(env, exports) && addon_guard_register(env, exports) &&
                  addon_system_register(env, exports) && addon_libpq_register(env, exports) &&
-                 pq_class_register(env, exports);
+                 pq_class_register(env, exports) && pipeline_class_register(env, exports);
     return is_ok ? exports : NULL;
 }

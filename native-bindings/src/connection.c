@@ -13,7 +13,8 @@ static void connection_advance(connection_t *connection);
 static bool connection_watch(connection_t *connection, int events);
 static void connection_unwatch(connection_t *connection);
 static void connection_on_poll(void *owner, poll_watch_t *watch, int events);
-static void connection_activate(connection_t *connection, bool is_active);
+static void connection_on_wake(void *owner);
+static void connection_activate(connection_t *connection);
 
 void connection_init(connection_t *connection, handle_group_t *group, const libpq_api_t *pq,
                      const connection_events_t *events) {
@@ -64,7 +65,8 @@ bool connection_want(connection_t *connection, int add, int remove) {
         return connection_watch(connection, connection->wanted);
     }
     bool is_set = poll_watch_set(connection->watch, connection->wanted);
-    connection_activate(connection, is_set && connection->wanted != 0);
+    if (!is_set) connection->wanted = 0;
+    connection_activate(connection);
     return is_set;
 }
 
@@ -82,6 +84,19 @@ void connection_keep(connection_t *connection, PGresult *result) {
     connection->result = result;
 }
 
+void connection_hold(connection_t *connection, connection_hold_t hold) {
+    if (connection->hold == hold) return;
+    connection->hold = hold;
+    if (connection->watch != NULL) poll_watch_keep(connection->watch, hold != HOLD_NOT);
+    connection_activate(connection);
+}
+
+void connection_wake(connection_t *connection) {
+    if (connection->wake != NULL || connection->group == NULL) return;
+    connection->wake = loop_timer_open(connection->group, 0, connection_on_wake, connection);
+    connection_activate(connection);
+}
+
 const char *connection_problem(const connection_t *connection) {
     bool has_own = connection->handle == NULL && connection->problem[0] != '\0';
     return has_own ? connection->problem : connection->pq->PQerrorMessage(connection->handle);
@@ -90,6 +105,8 @@ const char *connection_problem(const connection_t *connection) {
 void connection_finish(connection_t *connection) {
     connection->is_connecting = false;
     connection->wanted = 0;
+    if (connection->wake != NULL) loop_timer_close(connection->wake);
+    connection->wake = NULL;
     connection_unwatch(connection);
     connection_keep(connection, NULL);
     PGconn *handle = connection->handle;
@@ -128,7 +145,7 @@ static void connection_advance(connection_t *connection) {
     if (step == PGRES_POLLING_WRITING && connection_watch(connection, POLL_WRITABLE)) return;
     connection->is_connecting = false;
     connection->events->on_connected(connection, step == PGRES_POLLING_OK);
-    connection_activate(connection, connection->is_connecting || connection->wanted != 0);
+    connection_activate(connection);
 }
 
 static bool connection_watch(connection_t *connection, int events) {
@@ -137,8 +154,9 @@ static bool connection_watch(connection_t *connection, int events) {
     if (descriptor < 0) return false;
     connection->watch = poll_watch_open(connection->group, descriptor, connection_on_poll, connection);
     if (connection->watch == NULL) return false;
+    poll_watch_keep(connection->watch, connection->hold != HOLD_NOT || connection->is_connecting);
     if (poll_watch_set(connection->watch, events)) {
-        connection_activate(connection, true);
+        connection_activate(connection);
         return true;
     }
     connection_unwatch(connection);
@@ -148,7 +166,7 @@ static bool connection_watch(connection_t *connection, int events) {
 static void connection_unwatch(connection_t *connection) {
     if (connection->watch != NULL) poll_watch_close(connection->watch);
     connection->watch = NULL;
-    if (!connection->is_connecting) connection_activate(connection, false);
+    connection_activate(connection);
 }
 
 static void connection_on_poll(void *owner, poll_watch_t *watch, int events) {
@@ -171,10 +189,20 @@ static void connection_on_poll(void *owner, poll_watch_t *watch, int events) {
     if (connection->watch != watch) return;
     /* libuv has stopped the watch, and what was read may have been the server's last words only: the end comes next. */
     if (events & POLL_BROKEN) poll_watch_set(watch, connection->wanted);
-    connection_activate(connection, connection->wanted != 0);
+    connection_activate(connection);
 }
 
-static void connection_activate(connection_t *connection, bool is_active) {
+static void connection_on_wake(void *owner) {
+    connection_t *connection = owner;
+    connection->wake = NULL;
+    connection->events->on_ready(connection, POLL_READABLE);
+    connection_activate(connection);
+}
+
+static void connection_activate(connection_t *connection) {
+    bool is_wanted = connection->watch != NULL && connection->wanted != 0;
+    bool is_held = connection->hold == HOLD_WHILE_WANTED ? is_wanted : connection->hold == HOLD;
+    bool is_active = connection->is_connecting || connection->wake != NULL || is_held;
     if (connection->is_active == is_active) return;
     connection->is_active = is_active;
     connection->events->on_active(connection, is_active);

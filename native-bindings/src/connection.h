@@ -11,6 +11,7 @@
 
 #include "conninfo.h"
 #include "handle_group.h"
+#include "loop_timer.h"
 #include "poll_watch.h"
 
 typedef struct connection connection_t;
@@ -24,6 +25,10 @@ typedef struct connection_events {
     void (*on_active)(connection_t *connection, bool is_active);
 } connection_events_t;
 
+/** What keeps the loop alive and the owner reachable, besides an attempt to connect: the wish to be told of the socket, or
+ *  what the owner says. */
+typedef enum connection_hold { HOLD_WHILE_WANTED, HOLD, HOLD_NOT } connection_hold_t;
+
 struct connection {
     group_member_t member; /* first: the group's list leads here */
     handle_group_t *group; /* NULL once the thread's end has closed it */
@@ -32,8 +37,10 @@ struct connection {
     PGconn *handle;
     PGresult *result;
     poll_watch_t *watch;
+    loop_timer_t *wake; /* connection_wake() was called */
     int wanted;          /* POLL_READABLE | POLL_WRITABLE */
     unsigned generation; /* of the PGconn: an address is used again, this number is not */
+    connection_hold_t hold;
     bool is_connecting;
     bool is_active;
     char problem[PROBLEM_BYTES_MAX]; /* why there is no PGconn */
@@ -51,6 +58,10 @@ void connection_abandon(connection_t *connection, const char *problem);
 bool connection_want(connection_t *connection, int add, int remove);
 /** To be called after every libpq call that may read or write: drops the watch of a socket that libpq has closed. */
 void connection_settle(connection_t *connection);
+/** With HOLD_NOT the socket is watched in the background: the loop may end, and the owner be collected. */
+void connection_hold(connection_t *connection, connection_hold_t hold);
+/** Has on_ready called for reading in the loop's next turn, also when there is no socket any more. */
+void connection_wake(connection_t *connection);
 /** Keeps `result` as the last one and clears the one before. */
 void connection_keep(connection_t *connection, PGresult *result);
 const char *connection_problem(const connection_t *connection);

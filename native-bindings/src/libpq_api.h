@@ -18,6 +18,7 @@ typedef struct pg_cancel PGcancel;
 typedef struct pg_cancel_conn PGcancelConn;
 typedef unsigned int Oid;
 typedef void (*PQnoticeProcessor)(void *context, const char *message);
+typedef void (*PQnoticeReceiver)(void *context, const PGresult *notice);
 
 typedef struct PGnotify {
     char *relname;
@@ -38,6 +39,30 @@ typedef struct PQconninfoOption {
 
 enum { CONNECTION_OK = 0, CONNECTION_BAD = 1 };
 enum { PGRES_POLLING_FAILED = 0, PGRES_POLLING_READING, PGRES_POLLING_WRITING, PGRES_POLLING_OK };
+enum {
+    PGRES_EMPTY_QUERY = 0,
+    PGRES_COMMAND_OK,
+    PGRES_TUPLES_OK,
+    PGRES_COPY_OUT,
+    PGRES_COPY_IN,
+    PGRES_BAD_RESPONSE,
+    PGRES_NONFATAL_ERROR,
+    PGRES_FATAL_ERROR,
+    PGRES_COPY_BOTH,
+    PGRES_SINGLE_TUPLE,
+    PGRES_PIPELINE_SYNC,
+    PGRES_PIPELINE_ABORTED
+};
+/* PQresultErrorField() */
+enum {
+    PG_DIAG_SEVERITY = 'S',
+    PG_DIAG_SEVERITY_NONLOCALIZED = 'V',
+    PG_DIAG_SQLSTATE = 'C',
+    PG_DIAG_MESSAGE_PRIMARY = 'M',
+    PG_DIAG_MESSAGE_DETAIL = 'D',
+    PG_DIAG_MESSAGE_HINT = 'H',
+    PG_DIAG_STATEMENT_POSITION = 'P'
+};
 enum { PQERRORS_DEFAULT = 1 };
 
 #define LIBPQ_REQUIRED(X)                                                                              \
@@ -57,6 +82,7 @@ enum { PQERRORS_DEFAULT = 1 };
     X(const char *, PQparameterStatus, (const PGconn *, const char *name))                             \
     X(int, PQtransactionStatus, (const PGconn *))                                                      \
     X(PQnoticeProcessor, PQsetNoticeProcessor, (PGconn *, PQnoticeProcessor, void *context))           \
+    X(PQnoticeReceiver, PQsetNoticeReceiver, (PGconn *, PQnoticeReceiver, void *context))              \
     X(PGresult *, PQexec, (PGconn *, const char *text))                                                \
     X(PGresult *, PQexecParams,                                                                        \
       (PGconn *, const char *text, int count, const Oid *types, const char *const *values,             \

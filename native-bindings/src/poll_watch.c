@@ -20,8 +20,10 @@ struct poll_watch {
     int descriptor;
     int wanted; /* by the owner */
     int armed;  /* by libuv */
+    bool is_kept;
 };
 
+static void watch_refer(poll_watch_t *watch);
 static bool watch_arm(poll_watch_t *watch, int events);
 static void watch_on_poll(uv_handle_t *handle, int status, int events);
 static void watch_on_closed(uv_handle_t *handle);
@@ -34,7 +36,7 @@ poll_watch_t *poll_watch_open(handle_group_t *group, int descriptor, poll_watch_
         free(watch);
         return NULL;
     }
-    *watch = (poll_watch_t){handle, group, on_event, owner, descriptor, 0, 0};
+    *watch = (poll_watch_t){handle, group, on_event, owner, descriptor, 0, 0, true};
     handle->data = watch;
     handle_group_hold(group);
     return watch;
@@ -44,12 +46,13 @@ int poll_watch_descriptor(const poll_watch_t *watch) { return watch->descriptor;
 
 bool poll_watch_set(poll_watch_t *watch, int events) {
     watch->wanted = events;
-    if (events == 0) {
-        uv_unref(watch->handle);
-        return true;
-    }
-    uv_ref(watch->handle);
+    watch_refer(watch);
     return (watch->armed & events) == events || watch_arm(watch, events);
+}
+
+void poll_watch_keep(poll_watch_t *watch, bool is_kept) {
+    watch->is_kept = is_kept;
+    watch_refer(watch);
 }
 
 void poll_watch_close(poll_watch_t *watch) {
@@ -57,6 +60,14 @@ void poll_watch_close(poll_watch_t *watch) {
     watch->owner = NULL;
     uv_poll_stop(watch->handle);
     uv_close(watch->handle, watch_on_closed);
+}
+
+static void watch_refer(poll_watch_t *watch) {
+    if (watch->wanted != 0 && watch->is_kept) {
+        uv_ref(watch->handle);
+    } else {
+        uv_unref(watch->handle);
+    }
 }
 
 static bool watch_arm(poll_watch_t *watch, int events) {

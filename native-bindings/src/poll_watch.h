@@ -17,6 +17,8 @@ poll_watch_t *poll_watch_open(handle_group_t *group, int descriptor, poll_watch_
 int poll_watch_descriptor(const poll_watch_t *watch);
 /** Replaces what is watched for; 0 stops, and an idle watch does not keep the loop alive. */
 bool poll_watch_set(poll_watch_t *watch, int events);
+/** Whether a watch that waits for something keeps the loop alive; at first it does. */
+void poll_watch_keep(poll_watch_t *watch, bool is_kept);
 /** Ends the watch. Its memory goes in libuv's close callback; the pointer is the caller's no more. */
 void poll_watch_close(poll_watch_t *watch);
 

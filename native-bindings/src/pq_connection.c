@@ -1,18 +1,7 @@
 /** pq_connection: PQ's methods about the connection itself and the watch on its socket.
  *  Owns: nothing.   Thread: the env's.   Holds: an unconnected PQ gets libpq's own answers for NULL, never an exception. */
-#include <stdio.h>
-#include <string.h>
-
+#include "connect_arguments.h"
 #include "pq_object.h"
-
-typedef struct hosts_text {
-    conninfo_hosts_t hosts;
-    text_t texts[3];
-    int count;
-} hosts_text_t;
-
-static bool hosts_read(const pq_call_t *call, hosts_text_t *hosts);
-static void hosts_free(hosts_text_t *hosts);
 
 /* ($text, host?, hostaddr?, port?) → whether it went well so far; `is_blocking` says whether that is the end. */
 static napi_value pq_connect(napi_env env, napi_callback_info info, bool is_blocking) {
@@ -21,7 +10,7 @@ static napi_value pq_connect(napi_env env, napi_callback_info info, bool is_bloc
     hosts_text_t hosts;
     if (!pq_call_open(env, info, &call)) return NULL;
     if (!text_read(env, call.arguments[0], &text)) return NULL;
-    if (!hosts_read(&call, &hosts)) {
+    if (!hosts_read(env, call.arguments + 1, &hosts)) {
         text_free(&text);
         return NULL;
     }
@@ -35,26 +24,10 @@ static napi_value pq_connect(napi_env env, napi_callback_info info, bool is_bloc
 static napi_value js_pq_connect(napi_env env, napi_callback_info info) { return pq_connect(env, info, false); }
 static napi_value js_pq_connect_sync(napi_env env, napi_callback_info info) { return pq_connect(env, info, true); }
 
-/* ($text) → {host, hostaddr, port, connectTimeout} as far as the string or the environment gives them, or the problem. */
 static napi_value js_pq_conninfo(napi_env env, napi_callback_info info) {
-    static const char *const names[][2] = {
-        {"host", "host"}, {"hostaddr", "hostaddr"}, {"port", "port"}, {"connect_timeout", "connectTimeout"}};
     pq_call_t call;
-    text_t text;
-    conninfo_t parsed;
-    char problem[PROBLEM_BYTES_MAX];
-    napi_value result;
     if (!pq_call_open(env, info, &call)) return NULL;
-    NAPI_TRY(env, napi_create_object(env, &result));
-    if (!text_read(env, call.arguments[0], &text)) return NULL;
-    bool is_ok = conninfo_open(&parsed, call.pq, text.bytes, NULL, problem, sizeof problem);
-    text_free(&text);
-    if (!is_ok) return make_text(env, problem);
-    for (size_t i = 0; is_ok && i < sizeof names / sizeof *names; i++) {
-        is_ok = set_property(env, result, names[i][1], make_text(env, conninfo_value(&parsed, names[i][0])));
-    }
-    conninfo_close(&parsed);
-    return is_ok ? result : NULL;
+    return make_conninfo(env, call.pq, call.arguments[0]);
 }
 
 static napi_value js_pq_abandon(napi_env env, napi_callback_info info) {
@@ -121,27 +94,6 @@ static napi_value js_pq_start_write(napi_env env, napi_callback_info info) {
     pq_call_t call;
     if (!pq_call_open(env, info, &call)) return NULL;
     return make_bool(env, connection_want(call.connection, POLL_WRITABLE, 0));
-}
-
-static bool hosts_read(const pq_call_t *call, hosts_text_t *hosts) {
-    const char **fields[] = {&hosts->hosts.host, &hosts->hosts.hostaddr, &hosts->hosts.port};
-    memset(&hosts->hosts, 0, sizeof hosts->hosts);
-    hosts->count = 0;
-    for (size_t i = 0; i < 3; i++) {
-        napi_valuetype type;
-        NAPI_TRY_BOOL(call->env, napi_typeof(call->env, call->arguments[i + 1], &type));
-        if (type == napi_undefined) continue;
-        if (!text_read(call->env, call->arguments[i + 1], &hosts->texts[hosts->count])) {
-            hosts_free(hosts);
-            return false;
-        }
-        *fields[i] = hosts->texts[hosts->count++].bytes;
-    }
-    return true;
-}
-
-static void hosts_free(hosts_text_t *hosts) {
-    while (hosts->count > 0) text_free(&hosts->texts[--hosts->count]);
 }
 
 static const napi_property_descriptor methods[] = {

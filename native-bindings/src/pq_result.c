@@ -2,6 +2,7 @@
  *  Owns: nothing.   Thread: the env's.
  *  Holds: libpq answers for a NULL result and for a row or column out of range; so these never throw for them. */
 #include "pq_object.h"
+#include "result_encode.h"
 
 typedef struct error_field {
     int field;
@@ -68,6 +69,34 @@ static napi_value js_pq_result_error_fields(napi_env env, napi_callback_info inf
     return fields;
 }
 
+/* (source, most bytes): the ROWS body of the last result, undefined when it is longer. */
+static napi_value js_pq_encode_result(napi_env env, napi_callback_info info) {
+    pq_call_t call;
+    text_t source;
+    double bytes_max = 0;
+    napi_value encoded = NULL;
+    if (!pq_call_open(env, info, &call)) return NULL;
+    NAPI_TRY(env, napi_get_value_double(env, call.arguments[1], &bytes_max));
+    if (!text_read(env, call.arguments[0], &source)) return NULL;
+    const PGresult *result = call.connection->result;
+    byte_buffer_t out;
+    byte_buffer_init(&out, bytes_max > 0 && bytes_max < UINT32_MAX ? (size_t)bytes_max : 0);
+    shape_t *shape = shape_create(call.pq, result);
+    bool is_encoded = shape != NULL && result_encode(&out, call.pq, result, shape, source.bytes);
+    bool is_out_of_memory = shape == NULL || out.status == BUFFER_NO_MEMORY;
+    shape_destroy(shape);
+    text_free(&source);
+    napi_status status = napi_ok;
+    if (is_encoded) status = napi_create_buffer_copy(env, out.size, out.bytes, NULL, &encoded);
+    byte_buffer_free(&out);
+    if (is_out_of_memory) {
+        napi_throw_error(env, "ENOMEM", "out of memory for a result");
+        return NULL;
+    }
+    NAPI_TRY(env, status);
+    return encoded;
+}
+
 static napi_value js_pq_clear(napi_env env, napi_callback_info info) {
     pq_call_t call;
     if (!pq_call_open(env, info, &call)) return NULL;
@@ -91,6 +120,7 @@ static const napi_property_descriptor methods[] = {
     NATIVE_FUNCTION("resultStatus", js_pq_result_status),
     NATIVE_FUNCTION("resultErrorMessage", js_pq_result_error_message),
     NATIVE_FUNCTION("resultErrorFields", js_pq_result_error_fields),
+    NATIVE_FUNCTION("$encodeResult", js_pq_encode_result),
     NATIVE_FUNCTION("clear", js_pq_clear),
 };
 METHOD_TABLE(pq_result_methods, methods);

@@ -2,6 +2,7 @@
  *  Owns: nothing.   Thread: the env's.
  *  Holds: bytes cross as copies: an external buffer over libpq's memory is refused by V8 builds with a sandbox. */
 #include <limits.h>
+#include <string.h>
 
 #include "pq_object.h"
 
@@ -51,6 +52,36 @@ static napi_value js_pq_get_copy_data(napi_env env, napi_callback_info info) {
     call.pq->PQfreemem(bytes);
     NAPI_TRY(env, status);
     return buffer;
+}
+
+/* (target) → { end, status, rest }: the rows that are here, until `target` is full: how far it is filled, what of the last row did not
+ * fit (a Buffer, or undefined), and what libpq said last: 0: not yet, -1: done, -2: an error, above: there may be more. */
+static napi_value js_pq_get_copy_rows(napi_env env, napi_callback_info info) {
+    pq_call_t call;
+    unsigned char *target = NULL;
+    size_t room = 0, filled = 0;
+    napi_value result = NULL, rest = NULL;
+    int size = 0;
+    if (!pq_call_open(env, info, &call)) return NULL;
+    NAPI_TRY(env, napi_get_buffer_info(env, call.arguments[0], (void **)&target, &room));
+    while (filled < room) {
+        char *row = NULL;
+        size = call.pq->PQgetCopyData(call.connection->handle, &row, 1);
+        if (size < 1) break;
+        size_t taken = (size_t)size <= room - filled ? (size_t)size : room - filled;
+        memcpy(target + filled, row, taken);
+        filled += taken;
+        napi_status status = napi_ok;
+        if (taken < (size_t)size) status = napi_create_buffer_copy(env, (size_t)size - taken, row + taken, NULL, &rest);
+        call.pq->PQfreemem(row);
+        NAPI_TRY(env, status);
+    }
+    connection_settle(call.connection);
+    NAPI_TRY(env, napi_create_object(env, &result));
+    bool is_ok = set_property(env, result, "end", make_int(env, (int)filled)) &&
+                 set_property(env, result, "status", make_int(env, size)) &&
+                 (rest == NULL || set_property(env, result, "rest", rest));
+    return is_ok ? result : NULL;
 }
 
 static napi_value js_pq_notifies(napi_env env, napi_callback_info info) {
@@ -117,6 +148,7 @@ static const napi_property_descriptor methods[] = {
     NATIVE_FUNCTION("$putCopyData", js_pq_put_copy_data),
     NATIVE_FUNCTION("$putCopyEnd", js_pq_put_copy_end),
     NATIVE_FUNCTION("$getCopyData", js_pq_get_copy_data),
+    NATIVE_FUNCTION("$getCopyRows", js_pq_get_copy_rows),
     NATIVE_FUNCTION("notifies", js_pq_notifies),
     NATIVE_FUNCTION("cancel", js_pq_cancel),
     NATIVE_FUNCTION("$escapeLiteral", js_pq_escape_literal),

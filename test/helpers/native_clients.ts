@@ -45,6 +45,7 @@ export interface Pq extends EventEmitter {
   paramtype(parameter: number): number
   cmdStatus(): string
   cmdTuples(): string
+  $encodeResult(source: string, maxBytes: number): Buffer | undefined
   startReader(): void
   stopReader(): void
   writable(callback: () => void): Pq

@@ -4,13 +4,14 @@
 import type { TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { monotonicMs } from '../../engine/clock.ts'
-import { POOL_DEFAULTS, type PoolOptions, type Result } from '../../workers/postgres/database.ts'
+import { type Rows, readRows } from '../../engine/protocol/rows.ts'
+import { POOL_DEFAULTS, type PoolOptions } from '../../workers/postgres/database.ts'
 import { Pool } from '../../workers/postgres/pool.ts'
 
 export interface TestPool {
   readonly pool: Pool
   /** timeoutMs 0: the pool's own. */
-  query(sql: string, params?: unknown[], timeoutMs?: number): Promise<Result>
+  query(sql: string, params?: unknown[], timeoutMs?: number): Promise<Rows>
   /** The first column of the first row. */
   value(sql: string, params?: unknown[]): Promise<unknown>
 }
@@ -23,8 +24,10 @@ export function openPool(
   const pool = new Pool({ name: 'main', url, ...POOL_DEFAULTS, ...options })
   t.after(() => pool.close())
   let count = 0
-  const query = (sql: string, params: unknown[] = [], timeoutMs = 0) =>
-    pool.query({ sql, params, timeoutMs, correlationId: `test-${++count}` })
+  const query = async (sql: string, params: unknown[] = [], timeoutMs = 0) => {
+    const body = await pool.query({ sql, params, timeoutMs, correlationId: `test-${++count}` })
+    return readRows(body, 0, body.length)
+  }
   const value = async (sql: string, params?: unknown[]) =>
     Object.values((await query(sql, params)).rows[0] ?? {})[0]
   return { pool, query, value }

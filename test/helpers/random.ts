@@ -2,7 +2,7 @@
  *  Owns:   SEED.   Thread: any; a Random is plain state and may be made from a seed in any thread.
  *  Holds:  the same seed gives the same numbers, on every machine and release of the runtime. */
 
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 
 /** The long run, `npm test -- --full`. */
 export const FULL = process.env['HEARTH_TEST_FULL'] === '1'
@@ -13,11 +13,11 @@ export const SEED = seedOf(process.env['HEARTH_TEST_SEED'])
 export function randomTest(
   sentence: string,
   options: { timeout?: number },
-  check: (random: Random) => void | Promise<void>,
+  check: (random: Random, t: TestContext) => void | Promise<void>,
 ): void {
-  test(sentence, options, async () => {
+  test(sentence, options, async t => {
     try {
-      await check(new Random(SEED))
+      await check(new Random(SEED), t)
     } catch (error) {
       console.error(`# to replay: HEARTH_TEST_SEED=${SEED}`)
       throw error

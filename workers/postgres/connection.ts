@@ -9,11 +9,12 @@
  *                     execute ─ 26000, 0A000 ─▶ prepare ─▶ execute        once */
 
 import type Client from 'pg-native'
-import type { Parameter } from 'pg-native'
+import type { Notification, Parameter } from 'pg-native'
 import { assert } from '../../engine/assert.ts'
 import type { ErrorFields } from './errors.ts'
+import type { PreparedCounts } from './pool_figures.ts'
 import { type Prepared, PreparedStatements } from './prepared.ts'
-import { type ReadResult, readResult, type Shape } from './results.ts'
+import { type ReadResult, readResult } from './results.ts'
 import type { Statement } from './statement.ts'
 
 /** What became of a statement. */
@@ -33,14 +34,6 @@ type Stage = 'query' | 'evict' | 'prepare' | 'execute'
 
 export const TRANSACTION_STATUS = { idle: 0, active: 1, open: 2, failed: 3, unknown: 4 } as const
 
-/** Counted over all connections of a pool. */
-export interface PreparedCounts {
-  hits: number
-  misses: number
-  evictions: number
-  mended: number
-}
-
 export class Connection {
   /** Told when the connection is lost while no statement is out. */
   onLost: (why: string) => void = () => {}
@@ -53,6 +46,7 @@ export class Connection {
   private stage: Stage = 'query'
   private entry: Prepared | undefined
   private isFresh = false
+  private isEncoded = false
   private isSending = false
   private isCancelled = false
   private isClosed = false
@@ -70,19 +64,31 @@ export class Connection {
     return this.isClosed ? TRANSACTION_STATUS.unknown : this.client.pq.transactionStatus()
   }
 
-  run(statement: Statement, params: Parameter[], done: (outcome: Outcome) => void): void {
+  /** A statement is out, and its answer to come. */
+  get isRunning(): boolean {
+    return this.done !== undefined
+  }
+
+  /** `isEncoded`: the result is wanted as the body of a ROWS reply. */
+  run(
+    statement: Statement,
+    params: Parameter[],
+    done: (outcome: Outcome) => void,
+    isEncoded = false,
+  ): void {
     assert(this.done === undefined, 'a connection runs one statement at a time')
     assert(!this.isClosed, 'the connection is closed')
     this.statement = statement
     this.params = params
     this.done = done
+    this.isEncoded = isEncoded
     this.isCancelled = false
     this.entry = this.prepared.use(statement)
     this.isFresh = this.entry === undefined
     if (this.entry !== undefined) {
       this.counts.hits++
       this.execute()
-    } else if (statement.isPreparable && statement.uses > 1) {
+    } else if (statement.isPreparable && statement.uses > 1 && this.mayPrepare()) {
       this.counts.misses++
       this.makeRoom()
     } else {
@@ -90,11 +96,28 @@ export class Connection {
     }
   }
 
+  /** In a failed transaction nothing can be prepared, nor given up: the statement's own refusal says what is the matter. */
+  private mayPrepare(): boolean {
+    return this.client.pq.transactionStatus() !== TRANSACTION_STATUS.failed
+  }
+
   /** Asks the server to stop; the answer still comes through run()'s callback. */
   cancel(done: () => void) {
     this.isCancelled = true
     if (this.isClosed) return done()
     this.client.cancel(() => done())
+  }
+
+  /** From now on notifications are read as they come. */
+  receiveNotifications(onNotification: (channel: string, payload: string) => void): void {
+    this.client.on('notification', ({ relname, extra }: Notification) =>
+      onNotification(relname, extra),
+    )
+  }
+
+  /** Hands the client to somebody who speaks with libpq himself, while no statement is out: for COPY. */
+  get driver(): Client<ReadResult> {
+    return this.client
   }
 
   /** Closes at once; a statement that is out is answered as lost. */
@@ -156,8 +179,7 @@ export class Connection {
     }
     if (result === undefined || Array.isArray(result))
       return this.refused({}, 'the server gave no single result')
-    if (this.entry !== undefined) this.entry.shape = result.shape
-    if (result.rows.length > 100) this.client.pq.clear() // pg-native would keep it until the next one
+    if (result.count > 100 || (result.body?.length ?? 0) > KEPT_BYTES_MAX) this.client.pq.clear() // pg-native would keep it until the next one
     this.finish({ kind: 'result', result })
   }
 
@@ -176,8 +198,10 @@ export class Connection {
     this.mend(fields['sqlState']!)
   }
 
-  /** A statement prepared earlier that the server no longer has, or whose tables changed: it did not run. */
+  /** A statement prepared earlier that the server no longer has, or whose tables changed: it did not run. Within a transaction
+   *  nothing can be mended, since the transaction has failed. */
   private canMend(sqlState: string | undefined): boolean {
+    if (this.client.pq.transactionStatus() !== TRANSACTION_STATUS.idle) return false
     if (this.stage === 'prepare') return sqlState === DUPLICATE_NAME
     return (
       this.stage === 'execute' &&
@@ -224,15 +248,24 @@ export class Connection {
   /** Runs inside pg-native's socket callback, where an exception would end the worker. */
   private read(pq: Client['pq']): ReadResult {
     try {
-      const known: Shape | undefined = this.stage === 'execute' ? this.entry?.shape : undefined
-      return readResult(pq, known)
+      return readResult(pq, this.isEncoded)
     } catch (error) {
       this.readFailure = error as Error
-      return { rows: [] } as unknown as ReadResult
+      return NO_RESULT
     }
   }
 }
 
+const NO_RESULT: ReadResult = {
+  body: undefined,
+  isTooLarge: false,
+  command: '',
+  rowCount: null,
+  count: 0,
+}
+
+/** A result up to this may stay in libpq until the next one. */
+const KEPT_BYTES_MAX = 16_384
 const UNKNOWN_NAME = '26000'
 const STALE_PLAN = '0A000'
 const DUPLICATE_NAME = '42P05'

@@ -1,14 +1,28 @@
 /** Database: the narrow interface of one Postgres database in the worker, and what configures it.
  *  Owns:   types and the worker's bounds.   Not here: how it is done (pool.ts).
  *  Thread: postgres worker.
- *  Holds:  an implementation answers every request once: with a Result, or with a HearthError. */
+ *  Holds:  an implementation answers every request once: with the body of a ROWS reply, or with a HearthError. */
+
+import type { HearthError } from '../../engine/errors.ts'
 
 export interface Database {
-  /** Runs one statement on its own (autocommit). Rejects with a HearthError, always. */
-  query(request: QueryRequest): Promise<Result>
+  /** Runs one statement on its own (autocommit): calls back once, be it before this returns. */
+  start(
+    request: QueryRequest,
+    resolve: (body: Buffer) => void,
+    reject: (error: HearthError) => void,
+  ): Cancelable
+  /** The same as a promise; rejects with a HearthError, always. */
+  query(request: QueryRequest): Promise<Buffer>
   stats(): DatabaseStats
   /** Refuses new requests, lets running ones finish for a while, cancels the rest, closes every connection. */
   close(): Promise<void>
+}
+
+/** Something under way that its requester may give up: what waits is answered at once, what runs is cancelled at the server.
+ *  It is answered as ever, once. Nothing happens when it was answered already. */
+export interface Cancelable {
+  cancel(): void
 }
 
 export interface QueryRequest {
@@ -17,22 +31,6 @@ export interface QueryRequest {
   /** From now, the wait for a connection included. 0: the pool's statement timeout. */
   readonly timeoutMs: number
   readonly correlationId: string
-}
-
-export interface Result {
-  /** One plain object a row. Two columns of one name: the later one stands, as in `pg`. */
-  readonly rows: Record<string, unknown>[]
-  /** Rows returned or changed; null for a command that counts none (CREATE TABLE). */
-  readonly rowCount: number | null
-  readonly fields: readonly Field[]
-  /** The first word of Postgres' command tag: SELECT, INSERT, CREATE … */
-  readonly command: string
-}
-
-export interface Field {
-  readonly name: string
-  /** Oid of the type, as in pg_type. */
-  readonly dataTypeId: number
 }
 
 export interface PoolOptions {
@@ -50,6 +48,13 @@ export interface PoolOptions {
   readonly prePing: boolean
   /** The longest any statement may run; set at the server too. */
   readonly statementTimeoutMs: number
+  /** A transaction that nothing is asked of for so long is rolled back. */
+  readonly idleInTransactionTimeoutMs: number
+}
+
+export interface PoolSpec extends PoolOptions {
+  readonly name: string
+  readonly url: string
 }
 
 export const POOL_DEFAULTS: PoolOptions = {
@@ -61,6 +66,7 @@ export const POOL_DEFAULTS: PoolOptions = {
   recycleMs: 3_600_000,
   prePing: true,
   statementTimeoutMs: 30_000,
+  idleInTransactionTimeoutMs: 60_000,
 }
 
 export interface DatabaseStats {
@@ -87,7 +93,46 @@ export interface DatabaseStats {
   down: string | undefined
 }
 
+/** What `stats()` shows of one database: both of its pools together. */
+export interface DatabaseFigures {
+  size: number
+  overflow: number
+  connecting: number
+  idle: number
+  inUse: number
+  /** Statements in flight on each shared connection. */
+  inFlight: number[]
+  /** 0 to 1: how much of what `size` connections can carry is taken. */
+  utilization: number
+  waiting: number
+  waitingMost: number
+  acquireP50Ms: number
+  acquireP99Ms: number
+  queries: number
+  errors: number
+  timeouts: number
+  connects: number
+  /** Connections opened in place of one that was lost. */
+  reconnects: number
+  connectFailures: number
+  closed: Record<CloseReason, number>
+  prepared: { hits: number; misses: number; evictions: number; mended: number }
+  listen: { channels: number; subscribers: number; gaps: number }
+  /** Why no connection can be made at present. */
+  down: string | undefined
+}
+
 export type CloseReason = 'idle' | 'recycled' | 'overflow' | 'lost' | 'stuck' | 'ended'
+
+/** Why a connection of ours is closed, for whoever had it. */
+export const CLOSE_TEXT: Record<CloseReason, string> = {
+  idle: 'idle for too long',
+  recycled: 'due for replacement',
+  overflow: 'no longer needed',
+  lost: 'lost',
+  stuck: 'the server does not answer',
+  ended: 'the pool is closed',
+}
 
 /** Encoded bytes of one result; a frame's length has 24 bits, and a client that needs more is to stream. */
 export const RESULT_BYTES_MAX = 0xff_ffff

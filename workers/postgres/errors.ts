@@ -62,6 +62,60 @@ export function cancelledError(timeoutMs: number, correlationId: string): Hearth
   )
 }
 
+/** Its requester gave it up: by CANCEL, or by going away. */
+export function givenUpError(wasSent: boolean, correlationId: string): HearthError {
+  const outcome = wasSent
+    ? 'the statement was cancelled at the server: nothing of it stands'
+    : 'nothing was sent'
+  return new HearthError('DATABASE', `given up by whoever asked; ${outcome}`, {
+    sqlState: '57014',
+    correlationId,
+  })
+}
+
+/** The connection ended within a transaction whose COMMIT was not sent. */
+export function rolledBackError(why: string, correlationId: string, sqlState?: string) {
+  return new HearthError(
+    'UNAVAILABLE',
+    `the connection to Postgres was lost in the transaction (${oneLine(why)}); the server rolled it back, nothing of it stands`,
+    { sqlState, correlationId },
+  )
+}
+
+/** The connection ended while COMMIT was out, or the server says that it does not know itself (40003, 08007). */
+export function unknownCommitError(why: string, correlationId: string, sqlState?: string) {
+  return new HearthError(
+    'UNAVAILABLE',
+    `COMMIT was not answered (${oneLine(why)}); outcome unknown: look whether the transaction took effect before repeating it`,
+    { sqlState, correlationId },
+  )
+}
+
+/** COMMIT of a transaction in which a statement had failed: Postgres answers it with ROLLBACK. */
+export function failedTransactionError(correlationId: string): HearthError {
+  const message =
+    'a statement of the transaction had failed, so it was rolled back instead of committed; nothing of it stands'
+  return new HearthError('DATABASE', message, { sqlState: '25P02', correlationId })
+}
+
+/** `what` says which limit it was. */
+export function expiredError(what: string, correlationId: string): HearthError {
+  return new HearthError('TIMEOUT', `rolled back: ${what}; nothing of it stands`, { correlationId })
+}
+
+/** Something was asked of what is closed already. */
+export function endedError(correlationId: string): HearthError {
+  return new HearthError('CLOSED', 'it was closed before; nothing was sent', { correlationId })
+}
+
+export function leftError(correlationId: string): HearthError {
+  return new HearthError(
+    'BAD_REQUEST',
+    'the statement ended the transaction by itself; it commits when its function returns, and rolls back when it throws',
+    { correlationId },
+  )
+}
+
 /** The deadline passed and the server has not answered the cancellation either. */
 export function silentError(
   timeoutMs: number,
@@ -144,4 +198,13 @@ export function tooLargeError(correlationId: string): HearthError {
 
 export function oneLine(text: string): string {
   return text.trim().replace(/\s*\n\s*/g, ' · ')
+}
+
+export function notConfiguredError(cause: Error): HearthError {
+  return new HearthError(
+    'NOT_CONFIGURED',
+    `Postgres needs libpq, which could not be loaded (${oneLine(cause.message)}): install it ` +
+      '(Debian, Ubuntu: apt install libpq5), or set engine.libpq to its path',
+    { cause },
+  )
 }

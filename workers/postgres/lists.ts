@@ -3,16 +3,16 @@
  *  Thread: postgres worker.
  *  Holds:  a connection is in one list or, closed, in none; only the moves drawn here happen.
  *
- *               opened            taken             ping, reset, or a cancel to be waited out
+ *               opened            lent              ping, reset, or a cancel to be waited out
  *      (dial) ─────────▶ idle ──────────▶ busy ──────────────▶ mending
- *                         ▲ │◀──────────────┘ answered           │
+ *                         ▲ │◀──────────────┘ given back         │
  *                         │ └──────────▶ mending (pre-ping)      │
  *                         └──────────────────────────────────────┘      any ──▶ closed */
 
 import { assert } from '../../engine/assert.ts'
 import type { Connection } from './connection.ts'
 import type { CloseReason } from './database.ts'
-import type { Job } from './queue.ts'
+import type { Borrower } from './queue.ts'
 
 export type State = 'idle' | 'busy' | 'mending'
 
@@ -22,10 +22,16 @@ export interface Member {
   /** When it is old enough to be replaced. */
   readonly expiresAtMs: number
   idleSinceMs: number
-  /** While busy: the request it works for; undefined once that was answered without it. */
-  job: Job | undefined
-  /** While busy: when its statement was cancelled, 0 if it was not. While mending: since when. */
+  /** While busy: who has it; undefined once that one was told to go on without it. */
+  borrower: Borrower | undefined
+  /** While busy: when the statement that is out is cancelled or, when none is, its borrower told. */
+  untilMs: number
+  /** While busy: when its statement was cancelled, 0 if it was not. While mending: until when it may take. */
   sinceMs: number
+  /** Whoever has it next must not find what was done to it: it is reset when it is given back. */
+  isDirty: boolean
+  /** A cancellation was sent, and may still arrive: it is tried before it is lent again. */
+  wasCancelled: boolean
   /** Why it is being closed, when that was our decision. */
   closeReason: CloseReason
 }

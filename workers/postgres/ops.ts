@@ -1,21 +1,18 @@
-/** Ops: the postgres worker's answers to frames: the databases by name, requests decoded, results encoded.
- *  Owns:   one Database for each configured one.   Not here: rings and loops (../loop.ts).
+/** Ops: the postgres worker's answers to frames: which database a request means, and what it asks of it.
+ *  Owns:   one PostgresDatabase for each configured one.   Not here: rings and loops (../loop.ts), transactions and all else
+ *          that needs a connection for itself (session_ops.ts).
  *  Thread: postgres worker.
  *  Holds:  every frame gets one closing reply; rows leave as msgpack, encoded once. */
 
+import { monotonicMs } from '../../engine/clock.ts'
 import { HearthError, isHearthError, toHearthError } from '../../engine/errors.ts'
 import { BodyReader } from '../../engine/protocol/body.ts'
-import { decodeValue, encodeValue } from '../../engine/protocol/payload.ts'
-import { OPS, REPLIES } from '../../engine/protocol/spec.ts'
+import { OPS } from '../../engine/protocol/spec.ts'
 import type { Handler, Replies, RequestFrame } from '../handler.ts'
-import {
-  type Database,
-  POOL_DEFAULTS,
-  type PoolOptions,
-  RESULT_BYTES_MAX,
-  type Result,
-} from './database.ts'
-import { Pool } from './pool.ts'
+import { POOL_DEFAULTS, type PoolOptions } from './database.ts'
+import { PostgresDatabase } from './postgres_database.ts'
+import { SessionOps } from './session_ops.ts'
+import { Underway } from './underway.ts'
 
 export interface DatabaseConfig {
   /** A libpq URI or keyword string. */
@@ -31,32 +28,40 @@ export interface PostgresConfig {
 const DEFAULT_DATABASE = 'main'
 
 export function createPostgresHandler(config: PostgresConfig): Handler {
-  const databases = new Map<string, Database>()
+  const underway = new Underway()
+  const databases = new Map<string, PostgresDatabase>()
   for (const [name, { url, pool }] of Object.entries(config.databases)) {
-    databases.set(name, new Pool({ name, url, ...POOL_DEFAULTS, ...pool }))
+    const spec = { name, url, ...POOL_DEFAULTS, ...pool }
+    databases.set(name, new PostgresDatabase(spec, underway))
   }
-  return new PostgresHandler(databases)
+  return new PostgresHandler(databases, underway)
 }
 
 class PostgresHandler implements Handler {
-  readonly ops = [OPS.QUERY.code]
-  private readonly databases: ReadonlyMap<string, Database>
+  readonly ops: readonly number[]
+  private readonly databases: ReadonlyMap<string, PostgresDatabase>
+  private readonly underway: Underway
+  private readonly sessions: SessionOps
   private readonly reader = new BodyReader()
+  /** Read once a drain. */
+  private nowMs = 0
 
-  constructor(databases: ReadonlyMap<string, Database>) {
+  constructor(databases: ReadonlyMap<string, PostgresDatabase>, underway: Underway) {
     this.databases = databases
+    this.underway = underway
+    this.sessions = new SessionOps((name, id) => this.database(name, id), underway)
+    this.ops = [OPS.QUERY.code, OPS.CANCEL.code, ...this.sessions.ops]
   }
 
   handle(frame: RequestFrame, replies: Replies): void {
-    const { ticket } = frame
-    try {
-      if (frame.op !== OPS.QUERY.code)
-        throw new HearthError('PROTOCOL', `operation ${frame.op} is not for Postgres`)
-      this.query(frame, replies)
-    } catch (error) {
-      // What msgpackr throws on bytes that are no msgpack is the sender's mistake.
-      replies.fail(ticket, isHearthError(error) ? error : toHearthError(error, 'PROTOCOL'))
-    }
+    if (frame.op === OPS.QUERY.code) this.query(frame, replies)
+    else if (frame.op === OPS.CANCEL.code) this.cancel(frame.ticket)
+    else this.session(frame, replies)
+  }
+
+  flush(): void {
+    this.nowMs = 0
+    for (const database of this.databases.values()) database.flush()
   }
 
   stats(): Record<string, unknown> {
@@ -69,25 +74,38 @@ class PostgresHandler implements Handler {
     await Promise.all([...this.databases.values()].map(database => database.close()))
   }
 
-  private query(frame: RequestFrame, replies: Replies): void {
-    const { ticket } = frame
-    const reader = this.reader.reset(frame.bytes, frame.start, frame.end)
-    const name = reader.text()
-    const timeoutMs = reader.uint()
-    const correlationId = reader.text()
-    const sql = reader.text()
-    const params = decodeValue(frame.bytes, reader.raw(), frame.end)
-    if (!Array.isArray(params))
-      throw new HearthError('BAD_REQUEST', 'params must be an array', { correlationId })
-    this.database(name, correlationId)
-      .query({ sql, params, timeoutMs, correlationId })
-      .then(
-        result => send(replies, ticket, result, correlationId),
-        error => replies.fail(ticket, error),
-      )
+  private query({ ticket, bytes, start, end }: RequestFrame, replies: Replies): void {
+    if (this.nowMs === 0) this.nowMs = monotonicMs()
+    try {
+      const reader = this.reader.reset(bytes, start, end)
+      const name = reader.text()
+      const timeoutMs = reader.uint()
+      const correlationId = reader.text()
+      const sql = reader.text()
+      const frame = { ticket, sql, timeoutMs, correlationId, bytes, start: reader.raw(), end }
+      this.database(name, correlationId).query(frame, replies, this.nowMs)
+    } catch (error) {
+      replies.fail(ticket, asRefusal(error))
+    }
   }
 
-  private database(name: string, correlationId: string): Database {
+  private session(frame: RequestFrame, replies: Replies): void {
+    const { ticket } = frame
+    this.underway.begin(ticket)
+    try {
+      this.sessions.handle(frame, replies)
+    } catch (error) {
+      if (this.underway.end(ticket)) replies.fail(ticket, asRefusal(error))
+    }
+  }
+
+  /** What has a connection to itself is in `underway`; what shares one is known to its pool. */
+  private cancel(ticket: number): void {
+    if (this.underway.cancel(ticket)) return
+    for (const database of this.databases.values()) if (database.cancel(ticket)) return
+  }
+
+  private database(name: string, correlationId: string): PostgresDatabase {
     const database = this.databases.get(name || DEFAULT_DATABASE)
     if (database !== undefined) return database
     const known = [...this.databases.keys()].join(', ') || 'none'
@@ -99,16 +117,7 @@ class PostgresHandler implements Handler {
   }
 }
 
-function send(replies: Replies, ticket: number, result: Result, correlationId: string) {
-  let body: Uint8Array
-  try {
-    body = encodeValue({ ...result, source: 'primary' })
-  } catch (error) {
-    return replies.fail(ticket, toHearthError(error))
-  }
-  if (body.length > RESULT_BYTES_MAX) {
-    const text = `the result has ${body.length} bytes, a frame holds ${RESULT_BYTES_MAX}: stream it, or ask for less`
-    return replies.fail(ticket, new HearthError('VALUE_TOO_LARGE', text, { correlationId }))
-  }
-  replies.reply(REPLIES.RESULT.code, ticket, body)
+/** What msgpackr throws on bytes that are no msgpack is the sender's mistake. */
+function asRefusal(error: unknown): HearthError {
+  return isHearthError(error) ? error : toHearthError(error, 'PROTOCOL')
 }

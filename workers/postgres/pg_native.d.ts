@@ -15,6 +15,28 @@ declare module 'pg-native' {
     getvalue(row: number, column: number): string
     getisnull(row: number, column: number): boolean
     clear(): void
+    setNonBlocking(isOn: boolean): boolean
+    sendQueryParams(sql: string, params: Parameter[]): boolean
+    /** 0: all is out, 1: not all, -1: an error. */
+    flush(): number
+    writable(done: () => void): void
+    on(event: 'readable', listener: () => void): void
+    removeListener(event: 'readable', listener: () => void): void
+    startReader(): void
+    stopReader(): void
+    consumeInput(): boolean
+    isBusy(): boolean
+    getResult(): boolean
+    resultStatus(): string
+    resultErrorMessage(): string
+    /** 1: taken, 0: no room now, -1: an error. */
+    putCopyData(bytes: Buffer): number
+    putCopyEnd(problem?: string): number
+    /** Fills the target with the rows that are here: up to `end`, with what of the last one did not fit. Status 0: no more yet,
+     *  -1: done, -2: an error, else there may be more. */
+    $getCopyRows(target: Buffer): { end: number; status: number; rest?: Buffer }
+    /** The last result as the body of a ROWS reply; undefined when it has more bytes. Throws when memory is out. */
+    $encodeResult(source: string, maxBytes: number): Buffer | undefined
   }
 
   export type Parameter = string | Buffer | null
@@ -24,6 +46,12 @@ declare module 'pg-native' {
     rows?: unknown,
     result?: Result,
   ) => void
+
+  export interface Notification {
+    readonly relname: string
+    readonly extra: string
+    readonly be_pid: number
+  }
 
   export default class Client<Result = unknown> extends EventEmitter {
     readonly pq: Libpq
@@ -35,7 +63,8 @@ declare module 'pg-native' {
     cancel(done: (error?: Error) => void): void
     end(done?: () => void): void
     /** Reads PGresult into what the callbacks get; replaced by results.ts. */
-    _consumeQueryResults(pq: Libpq): Result & { rows: unknown }
+    _consumeQueryResults(pq: Libpq): Result
+    _stopReading(): void
     /** Set once an error result has come and the query is not over yet. */
     _queryError: Error | undefined
   }

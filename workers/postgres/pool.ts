@@ -1,101 +1,144 @@
-/** Pool: the connections of one database, lent for one statement each.
- *  Owns:   its connections (lists.ts), the requests that wait (queue.ts), the attempts to connect (dial.ts).
+/** Pool: the connections of one database, each lent to one borrower at a time.
+ *  Owns:   its connections (lists.ts), those who wait for one (queue.ts), the attempts to connect (dial.ts).
+ *  Not here: what a borrower does with it: one statement (autocommit.ts), a transaction (transaction.ts), a COPY (copy.ts).
  *  Thread: postgres worker.
- *  Holds:  (1) every request is answered once, by its deadline and a little.  (2) a statement goes to the server a second
- *          time only if the first time it cannot have run.  (3) a connection is lent only when its server is ready for a
- *          query, outside any transaction.
+ *  Holds:  (1) every borrower is granted a connection or refused once, by its deadline and a little.  (2) whoever was granted
+ *          one gives it back, or is told once that it is gone.  (3) a connection is lent only when its server is ready for a query,
+ *          outside any transaction, and nothing is left on it of what was done before.
  *
- *  A request takes the connection used last; without one it waits, first come first served, while new ones are opened up
- *  to `size`, and up to `overflow` more once somebody has waited for OVERFLOW_AFTER_MS. */
+ *  A borrower takes the connection used last; without one it waits, first come first served, while new ones are opened up
+ *  to `size`, and up to `overflow` more once somebody has waited for OVERFLOW_AFTER_MS.
+ *
+ *      lend ─▶ granted ─▶ run, run, … (or hold) ─▶ giveBack          lost · overdue · deserted come in between */
 
+import type { Parameter } from 'pg-native'
 import { monotonicMs } from '../../engine/clock.ts'
 import type { HearthError } from '../../engine/errors.ts'
+import { Autocommit } from './autocommit.ts'
+import { Budget } from './budget.ts'
 import { type Connection, type Outcome, TRANSACTION_STATUS } from './connection.ts'
-import type {
-  CloseReason,
-  Database,
-  DatabaseStats,
-  PoolOptions,
-  QueryRequest,
-  Result,
+import { openConnection } from './connection_dial.ts'
+import {
+  type Cancelable,
+  CLOSE_TEXT,
+  type CloseReason,
+  type Database,
+  type DatabaseStats,
+  type PoolSpec,
+  type QueryRequest,
 } from './database.ts'
 import { Dialer } from './dial.ts'
-import {
-  busyError,
-  cancelledError,
-  closedError,
-  databaseError,
-  exhaustedError,
-  lostError,
-  openError,
-  tooLargeError,
-  unreachableError,
-} from './errors.ts'
+import { busyError, closedError, exhaustedError } from './errors.ts'
 import { Lists, type Member, type State } from './lists.ts'
-import { toParameters } from './parameters.ts'
-import { type Job, Queue } from './queue.ts'
+import { PoolFigures } from './pool_figures.ts'
+import { type Borrower, Queue } from './queue.ts'
 import { DISCARD_ALL, PING, ROLLBACK, setupStatement } from './session.ts'
 import { changesSession, type Statement, Statements } from './statement.ts'
-import { Durations } from './stats.ts'
 import { PoolWatch } from './watch.ts'
 
 /** A connection that was idle for longer is tried before a statement is risked on it. */
 const PRE_PING_AFTER_MS = 30_000
 const PING_MS_MAX = 2_000
 
-export interface PoolSpec extends PoolOptions {
-  readonly name: string
-  readonly url: string
-}
+/** What became of a borrower's statement; `wasCancelled`: by our doing. */
+export type Answered = (outcome: Outcome, wasCancelled: boolean) => void
 
 export class Pool implements Database {
   readonly spec: PoolSpec
   readonly lists = new Lists()
   readonly queue = new Queue()
-  readonly dialer: Dialer
+  readonly dialer: Dialer<Connection>
+  readonly budget: Budget
+  readonly figures: PoolFigures
   isClosing = false
-  timeouts = 0
+  readonly statements = new Statements()
+  private readonly autocommit: Autocommit
   private readonly watch: PoolWatch
-  private readonly statements = new Statements()
-  private readonly acquired = new Durations()
-  private readonly closed: Record<CloseReason, number> = {
-    idle: 0,
-    recycled: 0,
-    overflow: 0,
-    lost: 0,
-    stuck: 0,
-    ended: 0,
-  }
-  private queries = 0
-  private errors = 0
 
-  constructor(spec: PoolSpec) {
+  constructor(spec: PoolSpec, budget = new Budget(spec.size), figures = new PoolFigures()) {
     this.spec = spec
-    this.dialer = new Dialer(spec.url, spec.statementTimeoutMs, {
+    this.budget = budget
+    this.figures = figures
+    this.autocommit = new Autocommit(this)
+    this.dialer = new Dialer(() => openConnection(spec, figures.prepared), {
       opened: connection => this.opened(connection),
       failed: () => this.refuseWaiting(),
+      drop: connection => connection.close(CLOSE_TEXT.ended),
     })
     this.watch = new PoolWatch(this)
     this.grow()
   }
 
-  query(request: QueryRequest): Promise<Result> {
-    return new Promise((resolve, reject) => {
-      this.queries++
-      const statement = this.statements.of(request.sql)
-      const params = toParameters(request.params)
-      const startedMs = monotonicMs()
-      const { statementTimeoutMs, acquireTimeoutMs } = this.spec
-      const deadlineMs = startedMs + (request.timeoutMs || statementTimeoutMs)
-      const acquireUntilMs = Math.min(deadlineMs, startedMs + acquireTimeoutMs)
-      const { correlationId } = request
-      const isSecondTry = false
-      const limits = { startedMs, deadlineMs, acquireUntilMs }
-      this.place(
-        { statement, params, correlationId, ...limits, isSecondTry, resolve, reject },
-        startedMs,
-      )
-    })
+  query(request: QueryRequest): Promise<Buffer> {
+    return new Promise((resolve, reject) => this.start(request, resolve, reject))
+  }
+
+  start(
+    request: QueryRequest,
+    resolve: (body: Buffer) => void,
+    reject: (error: HearthError) => void,
+  ): Cancelable {
+    return this.autocommit.start(request, resolve, reject)
+  }
+
+  /** Lends a connection: now, or when one is free. */
+  lend(borrower: Borrower): void {
+    this.place(borrower, monotonicMs())
+  }
+
+  /** The same, before all others: its connection was gone before it could be used. */
+  lendFirst(borrower: Borrower): void {
+    this.queue.putBack(borrower)
+  }
+
+  /** Somebody who waits gives up; false when it does not wait (any more). */
+  forget(borrower: Borrower): boolean {
+    return this.queue.remove(borrower)
+  }
+
+  /** Runs a statement of the borrower's. It is cancelled at `untilMs`, and answered once, unless the borrower is deserted. */
+  run(
+    member: Member,
+    statement: Statement,
+    params: Parameter[],
+    untilMs: number,
+    answered: Answered,
+    isEncoded = false,
+  ): void {
+    member.untilMs = untilMs
+    this.watch.wake()
+    const done = (outcome: Outcome) => this.answered(member, statement, outcome, answered)
+    member.connection.run(statement, params, done, isEncoded)
+  }
+
+  /** The borrower keeps the connection without a statement until then; is it still so, it is told (`overdue`). */
+  hold(member: Member, untilMs: number): void {
+    member.untilMs = untilMs
+    this.watch.wake()
+  }
+
+  /** Cancels the statement that is out; its answer comes as ever. */
+  cancel(member: Member): void {
+    if (member.sinceMs > 0 || !member.connection.isRunning) return
+    member.sinceMs = monotonicMs()
+    member.wasCancelled = true
+    member.connection.cancel(() => {})
+  }
+
+  /** Ends the loan. What was left open is rolled back, what was changed is reset before the next borrower has it. */
+  giveBack(member: Member): void {
+    member.borrower = undefined
+    member.untilMs = Infinity
+    const steps: Statement[] = []
+    if (member.connection.transactionStatus !== TRANSACTION_STATUS.idle) steps.push(ROLLBACK)
+    if (member.isDirty) steps.push(DISCARD_ALL, setupStatement(this.spec))
+    // One that arrives late meets the ping and not somebody's statement.
+    else if (member.wasCancelled && steps.length === 0) steps.push(PING)
+    member.isDirty = false
+    member.wasCancelled = false
+    if (steps.length === 0) return this.release(member, monotonicMs())
+    this.lists.move(member, 'busy', 'mending')
+    this.mend(member, steps, PING_MS_MAX)
   }
 
   stats(): DatabaseStats {
@@ -110,15 +153,15 @@ export class Pool implements Database {
       mending: lists.mending.length,
       waiting: queue.count,
       waitingMost: queue.countMost,
-      acquireP50Ms: this.acquired.percentile(0.5),
-      acquireP99Ms: this.acquired.percentile(0.99),
-      queries: this.queries,
-      errors: this.errors,
-      timeouts: this.timeouts,
+      acquireP50Ms: this.figures.acquired.percentile(0.5),
+      acquireP99Ms: this.figures.acquired.percentile(0.99),
+      queries: this.figures.queries,
+      errors: this.figures.errors,
+      timeouts: this.figures.timeouts,
       connects: dialer.connects,
       connectFailures: dialer.connectFailures,
-      closed: { ...this.closed },
-      prepared: { ...dialer.prepared },
+      closed: { ...this.figures.closed },
+      prepared: { ...this.figures.prepared },
       down: lists.count === 0 ? dialer.lastFailure : undefined,
     }
   }
@@ -126,7 +169,7 @@ export class Pool implements Database {
   close(): Promise<void> {
     this.isClosing = true
     this.dialer.close()
-    for (const job of this.queue.takeAll()) this.reject(job, closedError(this.spec.name))
+    for (const borrower of this.queue.takeAll()) borrower.refused(closedError(this.spec.name))
     for (const member of [...this.lists.idle]) this.drop(member, 'ended')
     return this.watch.drained()
   }
@@ -134,13 +177,29 @@ export class Pool implements Database {
   /** Opens what is missing for those who wait, and for `min`. */
   grow(): void {
     if (this.isClosing) return
-    const { size, min } = this.spec
-    const { dialer, lists, queue } = this
+    const { min } = this.spec
+    const { budget, dialer, lists, queue } = this
     const coming = () => dialer.attemptCount + lists.mending.length
-    while (lists.count + dialer.attemptCount < size) {
+    for (;;) {
       const isWanted = queue.count > coming() || lists.count + dialer.attemptCount < min
-      if (!isWanted || !dialer.dial()) return
+      this.noteCount()
+      if (!isWanted) return
+      if (!budget.hasRoomForExclusive(budget.exclusive)) return budget.onWanted()
+      if (!dialer.dial()) return
     }
+  }
+
+  /** Closes a connection that nobody uses, for others of this database need the room. */
+  giveUpIdle(): void {
+    const [member] = this.lists.idle
+    if (member !== undefined) this.drop(member, 'overflow')
+  }
+
+  /** What shared connections may not take: those that are there or coming, and one for whoever waits. */
+  private noteCount(): void {
+    const { budget, dialer, lists, queue } = this
+    budget.exclusive = lists.count + dialer.attemptCount
+    budget.isExclusiveWanted = queue.count > dialer.attemptCount + lists.mending.length
   }
 
   /** One beyond `size`, for the head of the queue has waited too long. */
@@ -148,17 +207,18 @@ export class Pool implements Database {
     const { size, overflow } = this.spec
     const { dialer, lists, queue } = this
     if (this.isClosing || queue.count <= dialer.attemptCount) return
-    if (lists.count + dialer.attemptCount < size + overflow) dialer.dial()
+    const count = lists.count + dialer.attemptCount + this.budget.lanes
+    if (count < size + overflow) dialer.dial()
   }
 
   /** Answers those whose wait is hopeless: a refused login, a database that has been down for a while. */
   refuseWaiting(): void {
     if (this.lists.count > 0 || this.dialer.refusal('') === undefined) return
-    for (const job of this.queue.takeAll())
-      this.reject(job, this.dialer.refusal(job.correlationId)!)
+    for (const borrower of this.queue.takeAll())
+      borrower.refused(this.dialer.refusal(borrower.correlationId)!)
   }
 
-  /** Closes a connection, whatever it is doing; its request is answered. */
+  /** Closes a connection, whatever it is doing; its borrower is told. */
   drop(member: Member, reason: CloseReason): void {
     const state = this.lists.stateOf(member)
     if (state === undefined) return
@@ -169,30 +229,32 @@ export class Pool implements Database {
   }
 
   /** Its wait for a connection is over, without one. */
-  expire(job: Job, nowMs: number): void {
+  expire(borrower: Borrower, nowMs: number): void {
     const { lists, dialer, queue } = this
     const isDown = lists.count === 0 && dialer.lastFailure !== undefined
     const why = isDown
       ? `Postgres cannot be reached: ${dialer.lastFailure}`
       : `${lists.busy.length} are busy, ${queue.count} requests still wait`
-    const { correlationId, startedMs } = job
-    this.reject(job, exhaustedError(this.spec.name, nowMs - startedMs, why, isDown, correlationId))
+    const { correlationId, startedMs } = borrower
+    const waitedMs = nowMs - startedMs
+    borrower.refused(exhaustedError(this.spec.name, waitedMs, why, isDown, correlationId))
   }
 
-  reject(job: Job, error: HearthError): void {
-    this.errors++
-    if (error.code === 'TIMEOUT') this.timeouts++
-    job.reject(error)
+  /** What the figures count. */
+  noteError(error: HearthError): void {
+    this.figures.errors++
+    if (error.code === 'TIMEOUT') this.figures.timeouts++
   }
 
-  private place(job: Job, nowMs: number) {
-    if (this.isClosing) return this.reject(job, closedError(this.spec.name))
+  private place(borrower: Borrower, nowMs: number) {
+    if (this.isClosing) return borrower.refused(closedError(this.spec.name))
     const member = this.queue.count === 0 ? this.takeIdle(nowMs) : undefined
-    if (member !== undefined) return this.start(member, job, nowMs)
-    const refusal = this.lists.count === 0 ? this.dialer.refusal(job.correlationId) : undefined
-    if (refusal !== undefined) return this.reject(job, refusal)
-    if (this.queue.isFull) return this.reject(job, busyError(this.spec.name, job.correlationId))
-    this.queue.push(job)
+    if (member !== undefined) return this.grant(member, borrower, nowMs)
+    const { correlationId } = borrower
+    const refusal = this.lists.count === 0 ? this.dialer.refusal(correlationId) : undefined
+    if (refusal !== undefined) return borrower.refused(refusal)
+    if (this.queue.isFull) return borrower.refused(busyError(this.spec.name, correlationId))
+    this.queue.push(borrower)
     this.grow()
     this.watch.wake()
   }
@@ -213,31 +275,27 @@ export class Pool implements Database {
     }
   }
 
-  private start(member: Member, job: Job, nowMs: number): void {
-    member.job = job
+  private grant(member: Member, borrower: Borrower, nowMs: number): void {
+    member.borrower = borrower
     member.sinceMs = 0
-    this.acquired.add(nowMs - job.startedMs)
-    this.watch.wake()
-    member.connection.run(job.statement, job.params, outcome => this.answered(member, outcome))
+    this.figures.acquired.add(nowMs - borrower.startedMs)
+    borrower.granted(member, nowMs)
   }
 
-  private answered(member: Member, outcome: Outcome) {
-    const job = member.job
-    member.job = undefined
-    const nowMs = monotonicMs()
+  private answered(member: Member, statement: Statement, outcome: Outcome, answered: Answered) {
+    const wasCancelled = member.sinceMs > 0
+    const isDeserted = member.borrower === undefined
     if (outcome.kind === 'lost') {
       this.leave(member, 'busy')
-      if (job !== undefined) this.lost(job, outcome)
-      this.serve(nowMs)
+      member.borrower = undefined
+      if (!isDeserted) answered(outcome, wasCancelled)
+      this.serve(monotonicMs())
       return this.grow()
     }
-    const status = member.connection.transactionStatus
-    if (job !== undefined) this.deliver(job, outcome, status, member.sinceMs > 0, nowMs)
-    const isClean = status === TRANSACTION_STATUS.idle && !leavesTraces(job?.statement, outcome)
-    if (isClean && member.sinceMs === 0) return this.release(member, nowMs)
-    this.lists.move(member, 'busy', 'mending')
-    // After a cancel, too: one that arrives late meets the ping and not somebody's statement.
-    this.mend(member, isClean ? [PING] : this.reset(status), PING_MS_MAX)
+    member.sinceMs = 0
+    if (leavesTraces(statement, outcome)) member.isDirty = true
+    if (isDeserted) this.giveBack(member)
+    else answered(outcome, wasCancelled)
   }
 
   /** Next request or idle. */
@@ -247,8 +305,8 @@ export class Pool implements Database {
       this.drop(member, this.isClosing ? 'ended' : 'recycled')
       return this.grow()
     }
-    const job = this.nextJob(nowMs)
-    if (job !== undefined) return this.start(member, job, nowMs)
+    const borrower = this.nextBorrower(nowMs)
+    if (borrower !== undefined) return this.grant(member, borrower, nowMs)
     member.idleSinceMs = nowMs
     this.lists.move(member, 'busy', 'idle')
   }
@@ -262,46 +320,11 @@ export class Pool implements Database {
   }
 
   /** The head of the queue; those whose time ran out since the last tick are not worth sending. */
-  private nextJob(nowMs: number): Job | undefined {
-    for (let job = this.queue.take(); job !== undefined; job = this.queue.take()) {
-      if (job.acquireUntilMs > nowMs) return job
-      this.expire(job, nowMs)
+  private nextBorrower(nowMs: number): Borrower | undefined {
+    for (let head = this.queue.take(); head !== undefined; head = this.queue.take()) {
+      if (head.acquireUntilMs > nowMs) return head
+      this.expire(head, nowMs)
     }
-  }
-
-  private deliver(job: Job, outcome: Answer, status: number, wasCancelled: boolean, nowMs: number) {
-    const { correlationId, startedMs } = job
-    if (outcome.kind === 'refused') {
-      const tookMs = nowMs - startedMs
-      const isOurs = wasCancelled || tookMs >= this.spec.statementTimeoutMs
-      const sqlState = outcome.fields['sqlState']
-      if (sqlState === '57014' && isOurs)
-        return this.reject(job, cancelledError(tookMs, correlationId))
-      const isOpen = status !== TRANSACTION_STATUS.idle && sqlState === undefined
-      if (!isOpen)
-        return this.reject(job, databaseError(outcome.fields, outcome.text, correlationId))
-    }
-    if (status !== TRANSACTION_STATUS.idle || outcome.kind === 'refused') {
-      return this.reject(job, openError(correlationId))
-    }
-    if (outcome.result.isTooLarge) return this.reject(job, tooLargeError(correlationId))
-    const { rows, rowCount, fields, command } = outcome.result
-    job.resolve({ rows, rowCount, fields, command })
-  }
-
-  private lost(job: Job, { why, sqlState, mayHaveRun }: Outcome & { kind: 'lost' }) {
-    const { statement, correlationId } = job
-    if (mayHaveRun)
-      return this.reject(job, lostError(statement.isRead, why, sqlState, correlationId))
-    if (job.isSecondTry || this.isClosing)
-      return this.reject(job, unreachableError(why, correlationId))
-    job.isSecondTry = true
-    this.queue.putBack(job)
-  }
-
-  private reset(status: number): Statement[] {
-    const back = [DISCARD_ALL, setupStatement(this.spec.statementTimeoutMs)]
-    return status === TRANSACTION_STATUS.idle ? back : [ROLLBACK, ...back]
   }
 
   /** Runs our own statements on a connection in `mending`, then lends it again. */
@@ -333,43 +356,44 @@ export class Pool implements Database {
 
   private leave(member: Member, state: State): void {
     this.lists.remove(member, state)
-    this.closed[member.closeReason]++
+    this.figures.noteClosed(member.closeReason)
+    this.noteCount()
   }
 
   private opened(connection: Connection): void {
+    this.figures.noteOpened()
     const nowMs = monotonicMs()
     const expiresAtMs = nowMs + this.spec.recycleMs * (1 - Math.random() / 4)
     const member: Member = {
       connection,
       expiresAtMs,
       idleSinceMs: nowMs,
-      job: undefined,
+      borrower: undefined,
+      untilMs: Infinity,
       sinceMs: 0,
+      isDirty: false,
+      wasCancelled: false,
       closeReason: 'lost',
     }
-    connection.onLost = () => {
-      if (!this.lists.idle.includes(member)) return // drop() has taken it out
-      this.leave(member, 'idle')
-      this.grow()
-    }
+    connection.onLost = why => this.lostAtRest(member, why)
     this.lists.add(member)
     this.serve(nowMs)
     this.grow()
   }
+
+  /** It was lost while no statement was out: idle, or in the hands of a borrower. */
+  private lostAtRest(member: Member, why: string): void {
+    const state = this.lists.stateOf(member)
+    if (state !== 'idle' && state !== 'busy') return // drop() has taken it out
+    this.leave(member, state)
+    const { borrower } = member
+    member.borrower = undefined
+    borrower?.lost(why)
+    this.grow()
+  }
 }
 
-type Answer = Outcome & { kind: 'result' | 'refused' }
-
-const CLOSE_TEXT: Record<CloseReason, string> = {
-  idle: 'idle for too long',
-  recycled: 'due for replacement',
-  overflow: 'no longer needed',
-  lost: 'lost',
-  stuck: 'the server does not answer',
-  ended: 'the pool is closed',
-}
-
-function leavesTraces(statement: Statement | undefined, outcome: Outcome): boolean {
-  if (statement?.leavesTraces) return true
+function leavesTraces(statement: Statement, outcome: Outcome): boolean {
+  if (statement.leavesTraces) return true
   return outcome.kind === 'result' && changesSession(outcome.result.command)
 }

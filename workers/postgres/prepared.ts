@@ -3,13 +3,10 @@
  *  Holds:  at most PREPARED_COUNT_MAX, so that the server's memory stays bounded too. */
 
 import { PREPARED_COUNT_MAX } from './database.ts'
-import type { Shape } from './results.ts'
 import type { Statement } from './statement.ts'
 
 export interface Prepared {
   readonly name: string
-  /** Known after its first result. */
-  shape: Shape | undefined
 }
 
 export class PreparedStatements {
@@ -26,7 +23,7 @@ export class PreparedStatements {
   }
 
   add(statement: Statement): Prepared {
-    const entry: Prepared = { name: statement.name, shape: undefined }
+    const entry: Prepared = { name: statement.name }
     this.entries.set(statement.sql, entry)
     return entry
   }

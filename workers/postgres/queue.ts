@@ -1,83 +1,93 @@
-/** Queue: requests without a connection yet, in the order in which they came.
- *  Owns:   the jobs until they are taken or answered.   Thread: postgres worker.
+/** Queue: those who wait for a connection, in the order in which they came.
+ *  Owns:   the borrowers until they are taken or answered.   Thread: postgres worker.
  *  Holds:  at most WAITING_COUNT_MAX; each leaves by its deadline. */
 
-import type { Parameter } from 'pg-native'
 import type { HearthError } from '../../engine/errors.ts'
-import { type Result, WAITING_COUNT_MAX } from './database.ts'
-import type { Statement } from './statement.ts'
+import { WAITING_COUNT_MAX } from './database.ts'
+import type { Member } from './lists.ts'
 
-/** One request on its way. */
-export interface Job {
-  readonly statement: Statement
-  readonly params: Parameter[]
+/** Whoever wants a connection for himself for a while: one statement (autocommit.ts), a transaction (transaction.ts) … */
+export interface Borrower {
   readonly correlationId: string
   readonly startedMs: number
-  readonly deadlineMs: number
-  /** The wait for a connection ends here, at the deadline or at acquire_timeout. */
+  /** The wait for a connection ends here. */
   readonly acquireUntilMs: number
-  /** It was handed to a connection that turned out to be dead before it could run. */
-  isSecondTry: boolean
-  readonly resolve: (result: Result) => void
-  readonly reject: (error: HearthError) => void
+  /** It is lent the connection, until it gives it back. */
+  granted(member: Member, nowMs: number): void
+  /** None came free; it has nothing and waits for nothing. */
+  refused(error: HearthError): void
+  /** Its connection was lost while it had no statement out: it has nothing any more. */
+  lost(why: string): void
+  /** `untilMs` has passed while it had no statement out. */
+  overdue(nowMs: number): void
+  /** The server does not even answer the cancellation of its statement. It has nothing any more. */
+  deserted(nowMs: number): void
 }
 
 export class Queue {
   countMost = 0
-  private jobs: Job[] = []
+  private borrowers: Borrower[] = []
   private first = 0
 
   get count(): number {
-    return this.jobs.length - this.first
+    return this.borrowers.length - this.first
   }
 
   get isFull(): boolean {
     return this.count >= WAITING_COUNT_MAX
   }
 
-  get head(): Job | undefined {
-    return this.jobs[this.first]
+  get head(): Borrower | undefined {
+    return this.borrowers[this.first]
   }
 
-  push(job: Job): void {
-    this.jobs.push(job)
+  push(borrower: Borrower): void {
+    this.borrowers.push(borrower)
     if (this.count > this.countMost) this.countMost = this.count
   }
 
   /** Back to the head: it has waited already. */
-  putBack(job: Job): void {
-    if (this.first > 0) this.jobs[--this.first] = job
-    else this.jobs.unshift(job)
+  putBack(borrower: Borrower): void {
+    if (this.first > 0) this.borrowers[--this.first] = borrower
+    else this.borrowers.unshift(borrower)
   }
 
-  take(): Job | undefined {
-    const job = this.jobs[this.first]
-    if (job === undefined) return undefined
-    this.jobs[this.first++] = undefined!
-    if (this.first === this.jobs.length || this.first >= WAITING_COUNT_MAX) this.compact()
-    return job
+  /** Takes one out of the middle, which gave up; false when it is not here. */
+  remove(borrower: Borrower): boolean {
+    const index = this.borrowers.indexOf(borrower, this.first)
+    if (index < 0) return false
+    this.borrowers.splice(index, 1)
+    return true
+  }
+
+  take(): Borrower | undefined {
+    const borrower = this.borrowers[this.first]
+    if (borrower === undefined) return undefined
+    this.borrowers[this.first++] = undefined!
+    if (this.first === this.borrowers.length || this.first >= WAITING_COUNT_MAX) this.compact()
+    return borrower
   }
 
   /** Removes and answers all whose wait is over. */
-  takeOverdue(nowMs: number): Job[] {
-    return this.takeWhere(job => job.acquireUntilMs <= nowMs)
+  takeOverdue(nowMs: number): Borrower[] {
+    return this.takeWhere(borrower => borrower.acquireUntilMs <= nowMs)
   }
 
-  takeAll(): Job[] {
+  takeAll(): Borrower[] {
     return this.takeWhere(() => true)
   }
 
-  private takeWhere(isTaken: (job: Job) => boolean): Job[] {
+  private takeWhere(isTaken: (borrower: Borrower) => boolean): Borrower[] {
     this.compact()
-    if (!this.jobs.some(isTaken)) return []
-    const taken = this.jobs.filter(isTaken)
-    this.jobs = this.jobs.filter(job => !isTaken(job))
+    if (!this.borrowers.some(isTaken)) return []
+    const taken = this.borrowers.filter(isTaken)
+    this.borrowers = this.borrowers.filter(borrower => !isTaken(borrower))
     return taken
   }
 
   private compact(): void {
     if (this.first === 0) return
-    this.jobs.splice(0, this.first)
+    this.borrowers.splice(0, this.first)
     this.first = 0
   }
 }

@@ -23,23 +23,55 @@ export function withDefaults(url: string, connectTimeoutMs: number): string {
   return `${url}${url.includes('?') ? '&' : '?'}${pairs.join('&')}`
 }
 
-/** Text formats are fixed, since types.ts reads them; the order of day and month in input stays the database's. */
-export function setupStatement(statementTimeoutMs: number): Statement {
+/** What a session of ours is held to by its server, should this worker be asleep. */
+export interface SessionLimits {
+  readonly statementTimeoutMs: number
+  readonly idleInTransactionTimeoutMs: number
+}
+
+/** Text formats are fixed, since the encoder of results reads them; the order of day and month in input stays the database's. */
+export function setupStatement(limits: SessionLimits): Statement {
+  const { statementTimeoutMs, idleInTransactionTimeoutMs } = limits
   return plain(
     `select set_config('statement_timeout', '${Math.ceil(statementTimeoutMs)}', false),
-      set_config('idle_in_transaction_session_timeout', '${IDLE_IN_TRANSACTION_MS_MAX}', false),
+      set_config('idle_in_transaction_session_timeout', '${serverIdleMs(idleInTransactionTimeoutMs)}', false),
       set_config('datestyle', 'ISO', false), set_config('intervalstyle', 'postgres', false),
-      set_config('bytea_output', 'hex', false)`,
+      set_config('bytea_output', 'hex', false), ${NOTICES_DEATH}`,
   )
 }
 
-const IDLE_IN_TRANSACTION_MS_MAX = 60_000
+/** The server looks once a second whether we are still there, and ends what runs for a worker or an engine that was killed. From
+ *  release 14 on; the other systems than Linux refuse it. */
+const NOTICES_DEATH = `case when version() like '%linux%'
+        and current_setting('client_connection_check_interval', true) is not null
+      then set_config('client_connection_check_interval', '1000', false) end`
 
-function plain(sql: string): Statement {
-  return { sql, name: '', isRead: true, isPreparable: false, leavesTraces: false, uses: 1 }
+/** The worker's own limit comes first: it rolls back and keeps the connection, where the server would end it. */
+export function serverIdleMs(idleTimeoutMs: number): number {
+  return Math.ceil(idleTimeoutMs) + IDLE_MARGIN_MS
+}
+
+const IDLE_MARGIN_MS = 5_000
+
+/** A statement of our own. */
+export function plain(sql: string): Statement {
+  return {
+    sql,
+    name: '',
+    isRead: true,
+    isPreparable: false,
+    leavesTraces: false,
+    word: '',
+    aloneRefusal: undefined,
+    insideRefusal: undefined,
+    uses: 1,
+    expectedMs: 0,
+    isShort: false,
+  }
 }
 
 export const ROLLBACK = plain('rollback')
 export const DISCARD_ALL = plain('discard all')
+export const COMMIT = plain('commit')
 /** Skips the parser. */
 export const PING = plain(';')

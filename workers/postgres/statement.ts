@@ -15,8 +15,28 @@ export interface Statement {
   readonly isPreparable: boolean
   /** It may leave something in the session that no command tag tells of (a temporary table, an advisory lock). */
   readonly leavesTraces: boolean
+  /** Its first word, in small letters. */
+  readonly word: string
+  /** Why it may not run by itself on a shared connection; undefined: it may. */
+  readonly aloneRefusal: string | undefined
+  /** Why it may not run in a transaction that the engine has open; undefined: it may. */
+  readonly insideRefusal: string | undefined
   /** How often it was asked; the second time it is worth preparing. */
   uses: number
+  /** What one execution takes, by those seen so far; NaN before the first. */
+  expectedMs: number
+  /** It has shown itself short enough to share a connection with others. */
+  isShort: boolean
+}
+
+/** A statement that takes less is short: what waits behind a few of them waits no longer than a planner's mood. */
+export const SHORT_MS = 5
+
+/** Notes how long an execution took. */
+export function learnDuration(statement: Statement, tookMs: number): void {
+  const { expectedMs } = statement
+  statement.expectedMs = Number.isNaN(expectedMs) ? tookMs : expectedMs + (tookMs - expectedMs) / 4
+  statement.isShort = statement.expectedMs < SHORT_MS
 }
 
 const KNOWN_COUNT_MAX = 1_000
@@ -25,16 +45,39 @@ const KNOWN_TEXT_LENGTH_MAX = 16_384
 export class Statements {
   private readonly known = new Map<string, Statement>()
 
-  /** Throws BAD_REQUEST for a text that does not belong on a shared connection. */
+  /** A statement that runs by itself. Throws BAD_REQUEST for one that does not belong on a shared connection. */
   of(sql: string): Statement {
-    let statement = this.known.get(sql)
-    if (statement === undefined) {
-      statement = examine(sql)
-      if (sql.length > KNOWN_TEXT_LENGTH_MAX) return statement
-      if (this.known.size >= KNOWN_COUNT_MAX) this.forgetOldest()
-      this.known.set(sql, statement)
-    }
+    const statement = this.known.get(sql) ?? this.add(sql)
+    if (statement.aloneRefusal !== undefined)
+      throw new HearthError('BAD_REQUEST', statement.aloneRefusal)
     statement.uses++
+    return statement
+  }
+
+  /** A statement within a transaction. Throws BAD_REQUEST for one that would leave it. */
+  inside(sql: string): Statement {
+    const statement = this.known.get(sql) ?? this.add(sql)
+    if (statement.insideRefusal !== undefined)
+      throw new HearthError('BAD_REQUEST', statement.insideRefusal)
+    statement.uses++
+    return statement
+  }
+
+  /** A COPY from or to its client. Throws BAD_REQUEST for anything else. */
+  copy(sql: string, direction: 'in' | 'out'): Statement {
+    const statement = examine(sql)
+    const form = direction === 'in' ? /\bfrom\s+stdin\b/i : /\bto\s+stdout\b/i
+    if (statement.word === 'copy' && form.test(sql)) return statement
+    const meant =
+      direction === 'in' ? 'copyFrom() takes COPY … FROM STDIN' : 'copyTo() takes COPY … TO STDOUT'
+    throw new HearthError('BAD_REQUEST', `${meant} alone (nothing was sent)`)
+  }
+
+  private add(sql: string): Statement {
+    const statement = examine(sql)
+    if (sql.length > KNOWN_TEXT_LENGTH_MAX) return statement
+    if (this.known.size >= KNOWN_COUNT_MAX) this.forgetOldest()
+    this.known.set(sql, statement)
     return statement
   }
 
@@ -61,34 +104,78 @@ const IN_TRANSACTION =
 const IN_SESSION = /^(set|reset|prepare|execute|deallocate|discard|listen|unlisten|load)$/
 
 function examine(sql: string): Statement {
-  const word = firstWord(sql)
+  const start = startOf(sql)
+  const word = wordAt(sql, start)
   if (sql.includes('\0'))
     throw new HearthError('BAD_REQUEST', 'the statement has a zero character in it')
-  if (IN_TRANSACTION.test(word)) throw refused(word, 'belongs in a transaction')
-  if (IN_SESSION.test(word)) throw refused(word, 'changes or needs a session of its own')
-  if (word === 'copy' && /\b(stdin|stdout)\b/i.test(sql)) throw refused(word, 'needs a stream')
+  const isCopyStream = word === 'copy' && /\b(stdin|stdout)\b/i.test(sql)
   return {
     sql,
     name: `h_${createHash('sha1').update(sql).digest('base64url').slice(0, 16)}`,
     isRead: READ.test(word) && !LOCKING_OR_INTO.test(sql),
     isPreparable: PREPARABLE.test(word),
     leavesTraces: RUNS_OTHERS.test(word) || TRACES.test(sql),
+    word,
+    aloneRefusal: isCopyStream ? refusedCopy() : aloneRefusal(word),
+    insideRefusal: isCopyStream ? refusedCopy() : insideRefusal(word, sql.slice(start, start + 60)),
     uses: 0,
+    expectedMs: Number.NaN,
+    isShort: false,
   }
 }
 
-/** Behind spaces, comments (which nest) and brackets; '' where something else stands. A scanner and not an expression:
- *  one that allows all this can be made to try for hours. */
-function firstWord(sql: string): string {
+function aloneRefusal(word: string): string | undefined {
+  if (/^(listen|unlisten)$/.test(word)) return refusedListen(word)
+  const why = IN_TRANSACTION.test(word)
+    ? 'belongs in a transaction'
+    : IN_SESSION.test(word)
+      ? 'changes or needs a session of its own'
+      : undefined
+  if (why === undefined) return undefined
+  return (
+    `${word.toUpperCase()} ${why}, and query() runs each statement by itself on a shared connection: ` +
+    'use a transaction instead (nothing was sent)'
+  )
+}
+
+/** `head`: the text from its first word on. */
+function insideRefusal(word: string, head: string): string | undefined {
+  if (/^(listen|unlisten)$/.test(word)) return refusedListen(word)
+  if (!LEAVES_TRANSACTION.test(word) || RETURNS_TO_SAVEPOINT.test(head)) return undefined
+  if (word === 'prepare' && !/^prepare\s+transaction\b/i.test(head)) return undefined
+  return (
+    `${word.toUpperCase()} would leave the transaction, which commits when its function returns and rolls back when it ` +
+    'throws; to undo a part of it, nest tx.transaction() (nothing was sent)'
+  )
+}
+
+const LEAVES_TRANSACTION = /^(begin|start|commit|end|rollback|abort|prepare)$/
+const RETURNS_TO_SAVEPOINT = /^rollback\s+(?:(?:work|transaction)\s+)?to\b/i
+
+function refusedListen(word: string): string {
+  return `${word.toUpperCase()} on a shared connection would reach nobody: use listen(channel, …) instead (nothing was sent)`
+}
+
+function refusedCopy(): string {
+  return 'COPY from or to the client needs a stream: use copyFrom() or copyTo() instead (nothing was sent)'
+}
+
+/** Where the first word is: behind spaces, comments (which nest) and brackets. A scanner and not an expression: one that allows
+ *  all this can be made to try for hours. */
+function startOf(sql: string): number {
   let at = 0
   for (;;) {
     const two = sql.slice(at, at + 2)
     if (two === '--') at = endOf(sql, '\n', at)
     else if (two === '/*') at = endOfComment(sql, at + 2)
     else if (two !== '' && ' \t\n\r\f\v('.includes(two[0]!)) at++
-    else break
+    else return at
   }
-  return /^[a-z]*/i.exec(sql.slice(at, at + 20))![0].toLowerCase()
+}
+
+/** '' where something else than a word stands. */
+function wordAt(sql: string, start: number): string {
+  return /^[a-z]*/i.exec(sql.slice(start, start + 20))![0].toLowerCase()
 }
 
 function endOf(sql: string, mark: string, from: number): number {
@@ -126,11 +213,3 @@ const SESSION_COMMANDS = new Set([
   'LOAD',
   'DECLARE',
 ])
-
-function refused(word: string, why: string): HearthError {
-  return new HearthError(
-    'BAD_REQUEST',
-    `${word.toUpperCase()} ${why}, and query() runs each statement by itself on a shared connection: ` +
-      'use a transaction instead (nothing was sent)',
-  )
-}

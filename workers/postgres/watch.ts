@@ -6,12 +6,11 @@
 
 import { monotonicMs } from '../../engine/clock.ts'
 import { DRAIN_MS_MAX } from '../../engine/limits.ts'
-import { silentError } from './errors.ts'
 import type { Member } from './lists.ts'
 import type { Pool } from './pool.ts'
 
 const TICK_MS = 20
-/** How long a cancelled statement's requester waits for the server to say what became of it. */
+/** How long a cancelled statement's borrower waits for the server to say what became of it. */
 const CANCEL_GRACE_MS = 250
 /** A server that has not answered a cancellation by then loses its connection. */
 const STUCK_MS_MAX = 5_000
@@ -53,17 +52,17 @@ export class PoolWatch {
 
   private tick(): void {
     const nowMs = monotonicMs()
-    const { lists, queue, spec } = this.pool
+    const { budget, dialer, lists, queue } = this.pool
     for (const member of [...lists.busy]) this.checkBusy(member, nowMs)
     for (const member of [...lists.mending]) {
       if (member.sinceMs <= nowMs) this.pool.drop(member, 'stuck')
     }
-    for (const job of queue.takeOverdue(nowMs)) this.pool.expire(job, nowMs)
+    for (const borrower of queue.takeOverdue(nowMs)) this.pool.expire(borrower, nowMs)
     const head = queue.head
     if (head !== undefined) {
       this.pool.refuseWaiting()
       this.pool.grow()
-      const isFull = lists.count + this.pool.dialer.attemptCount >= spec.size
+      const isFull = !budget.hasRoomForExclusive(lists.count + dialer.attemptCount)
       if (isFull && nowMs - head.startedMs > OVERFLOW_AFTER_MS) this.pool.overflow()
     }
     if (lists.busy.length + lists.mending.length + queue.count > 0) return
@@ -73,19 +72,19 @@ export class PoolWatch {
   }
 
   private checkBusy(member: Member, nowMs: number) {
-    const { job, connection } = member
+    const { borrower, connection } = member
     if (member.sinceMs === 0) {
-      const untilMs = Math.min(job?.deadlineMs ?? 0, this.drainUntilMs)
+      const untilMs = Math.min(member.untilMs, this.drainUntilMs)
       if (nowMs < untilMs) return
-      member.sinceMs = nowMs
-      return connection.cancel(() => {})
+      if (connection.isRunning) this.pool.cancel(member)
+      else borrower?.overdue(nowMs)
+      return
     }
     const waitedMs = nowMs - member.sinceMs
-    if (job !== undefined && waitedMs > CANCEL_GRACE_MS) {
-      // The requester goes; the connection stays busy until the server has answered.
-      member.job = undefined
-      const { correlationId, startedMs, statement } = job
-      this.pool.reject(job, silentError(nowMs - startedMs, statement.isRead, correlationId))
+    if (borrower !== undefined && waitedMs > CANCEL_GRACE_MS) {
+      // The borrower goes; the connection stays busy until the server has answered.
+      member.borrower = undefined
+      borrower.deserted(nowMs)
     }
     if (waitedMs > (this.pool.isClosing ? CANCEL_GRACE_MS : STUCK_MS_MAX))
       this.pool.drop(member, 'stuck')

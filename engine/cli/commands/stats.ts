@@ -50,7 +50,7 @@ function room(figures: object): string[] {
   ]
 }
 
-const POOL_COUNTS = ['busy', 'idle', 'size', 'waiting', 'queries', 'errors', 'timeouts']
+const POOL_COUNTS = ['inUse', 'idle', 'size', 'waiting', 'queries', 'errors', 'timeouts']
 
 function pools(stats: EngineStats): string[] {
   const names = Object.keys(stats.pools)

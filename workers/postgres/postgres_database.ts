@@ -1,0 +1,191 @@
+/** PostgresDatabase: one configured database: which of its two pools a statement goes to, and what both show of themselves.
+ *  Owns:   both pools, and the table of known statements.   Thread: postgres worker.
+ *  Holds:  what may leave something behind in its session, or may not stand between others, has a connection to itself.
+ *
+ *      select, insert, update … ──▶ SharedPool: many in flight on each connection
+ *      create, vacuum, do, temporary tables … ──▶ Pool: a connection each */
+
+import { monotonicMs } from '../../engine/clock.ts'
+import { HearthError, toHearthError } from '../../engine/errors.ts'
+import { decodeValue } from '../../engine/protocol/payload.ts'
+import { REPLIES } from '../../engine/protocol/spec.ts'
+import type { Replies } from '../handler.ts'
+import { Budget } from './budget.ts'
+import type { DatabaseFigures, PoolSpec } from './database.ts'
+import { LANE_DEPTH_MAX } from './lane.ts'
+import { Listener } from './listener.ts'
+import { ParamsStore } from './params_store.ts'
+import { Pool } from './pool.ts'
+import { PoolFigures } from './pool_figures.ts'
+import type { SharedJob } from './shared_job.ts'
+import { SharedPool } from './shared_pool.ts'
+import { Statements } from './statement.ts'
+import type { Underway } from './underway.ts'
+import { UtilizationWatch } from './utilization.ts'
+
+/** One request, its parameters still in the frame it came in: bytes[start, end) are valid only during the call. */
+export interface QueryFrame {
+  readonly ticket: number
+  readonly sql: string
+  /** From now, the wait for a connection included. 0: the pool's statement timeout. */
+  readonly timeoutMs: number
+  readonly correlationId: string
+  readonly bytes: Buffer
+  readonly start: number
+  readonly end: number
+}
+
+export class PostgresDatabase {
+  private readonly spec: PoolSpec
+  private readonly statements = new Statements()
+  private readonly params = new ParamsStore()
+  private readonly shared: SharedPool | undefined
+  readonly pool: Pool
+  private readonly figures = new PoolFigures()
+  private readonly budget: Budget
+  readonly listener: Listener
+  private readonly underway: Underway
+  private readonly watch: UtilizationWatch
+
+  constructor(spec: PoolSpec, underway: Underway) {
+    this.spec = spec
+    this.underway = underway
+    this.listener = new Listener(spec)
+    this.budget = new Budget(spec.size)
+    // A single connection cannot be of both kinds.
+    if (spec.size > 1) this.shared = new SharedPool(spec, this.budget, this.figures)
+    const min = this.shared === undefined ? spec.min : 0
+    this.pool = new Pool({ ...spec, min }, this.budget, this.figures)
+    if (this.shared !== undefined) this.shared.onUnsupported = job => this.sendAlone(job)
+    this.budget.onWanted = () => this.shared?.shed()
+    this.budget.onLaneWanted = () => this.pool.giveUpIdle()
+    this.budget.onRoom = () => this.pool.grow()
+    this.watch = new UtilizationWatch(spec.name, () => this.utilization())
+  }
+
+  /** Takes one autocommit statement; the answer goes to `replies`, under the frame's ticket. Throws BAD_REQUEST. */
+  query(frame: QueryFrame, replies: Replies, nowMs: number): void {
+    const statement = this.statements.of(frame.sql)
+    const { ticket, correlationId, bytes, start, end } = frame
+    const { shared, params, spec } = this
+    const canShare = shared !== undefined && !shared.isUnsupported
+    if (!canShare || !statement.isPreparable || statement.leavesTraces)
+      return this.queryAlone(frame, replies)
+    params.keep(bytes, start, end)
+    const deadlineMs = nowMs + (frame.timeoutMs || spec.statementTimeoutMs)
+    const job: SharedJob = {
+      ticket,
+      replies,
+      statement,
+      correlationId,
+      params: params.block,
+      paramsStart: params.start,
+      paramsEnd: params.end,
+      startedMs: nowMs,
+      deadlineMs,
+      acquireUntilMs: Math.min(deadlineMs, nowMs + spec.acquireTimeoutMs),
+      slot: undefined,
+      isUnwanted: false,
+      repeats: 0,
+      isMended: false,
+      cancelledMs: 0,
+      isDone: false,
+    }
+    shared.place(job, nowMs)
+  }
+
+  /** The requester of a ticket is gone or has had enough. False: it is not on a shared connection of this database. */
+  cancel(ticket: number): boolean {
+    return this.shared?.cancel(ticket) === true
+  }
+
+  /** Sends what query() has gathered. */
+  flush(): void {
+    this.shared?.flush()
+  }
+
+  /** A job that was to share a connection has one to itself instead. */
+  private sendAlone(job: SharedJob): void {
+    const { ticket, correlationId, params, paramsStart, paramsEnd, deadlineMs, replies } = job
+    const timeoutMs = Math.max(1, deadlineMs - monotonicMs())
+    const place = { bytes: params, start: paramsStart, end: paramsEnd }
+    try {
+      const { sql } = job.statement
+      this.queryAlone({ ticket, sql, timeoutMs, correlationId, ...place }, replies)
+    } catch (error) {
+      replies.fail(ticket, toHearthError(error))
+    }
+  }
+
+  private queryAlone(
+    { ticket, sql, timeoutMs, correlationId, bytes, start, end }: QueryFrame,
+    replies: Replies,
+  ): void {
+    const params = decodeValue(bytes, start, end)
+    if (!Array.isArray(params))
+      throw new HearthError('BAD_REQUEST', 'params must be an array', { correlationId })
+    const { underway } = this
+    underway.begin(ticket)
+    const task = this.pool.start(
+      { sql, params, timeoutMs, correlationId },
+      body => {
+        if (underway.end(ticket)) replies.reply(REPLIES.ROWS.code, ticket, body)
+      },
+      error => {
+        if (underway.end(ticket)) replies.fail(ticket, error)
+      },
+    )
+    underway.set(ticket, task)
+  }
+
+  stats(): DatabaseFigures {
+    const { pool, figures, shared, spec } = this
+    const lanes = shared?.lanes ?? []
+    const own = pool.stats()
+    const attempts = own.connecting + (shared?.dialer.attemptCount ?? 0)
+    const inUse = own.busy + own.mending + lanes.filter(lane => lane.inflight > 0).length
+    const count = lanes.length + own.idle + own.busy + own.mending
+    const { prepared, closed, acquired } = figures
+    return {
+      size: spec.size,
+      overflow: spec.overflow,
+      connecting: attempts,
+      idle: count - inUse,
+      inUse,
+      inFlight: lanes.map(lane => lane.inflight),
+      utilization: this.utilization(),
+      waiting: own.waiting + (shared?.queue.count ?? 0),
+      waitingMost: Math.max(own.waitingMost, shared?.queue.countMost ?? 0),
+      acquireP50Ms: acquired.percentile(0.5),
+      acquireP99Ms: acquired.percentile(0.99),
+      queries: figures.queries,
+      errors: figures.errors,
+      timeouts: figures.timeouts,
+      connects: pool.dialer.connects + (shared?.dialer.connects ?? 0),
+      reconnects: figures.reconnects,
+      connectFailures: pool.dialer.connectFailures + (shared?.dialer.connectFailures ?? 0),
+      closed: { ...closed },
+      prepared: { ...prepared },
+      listen: this.listener.stats(),
+      down: count === 0 ? (shared ?? pool).dialer.lastFailure : undefined,
+    }
+  }
+
+  async close(): Promise<void> {
+    this.watch.close()
+    this.listener.close()
+    await Promise.all([this.shared?.close(), this.pool.close()])
+  }
+
+  /** 0 to 1: how much of what `size` connections can carry is taken. A connection that somebody has to himself is taken whole. */
+  private utilization(): number {
+    const { busy, mending } = this.pool.stats()
+    let taken = busy + mending
+    for (const lane of this.shared?.lanes ?? [])
+      taken += lane.purpose === 'alone' ? 1 : Math.min(1, lane.inflight / BUSY_DEPTH)
+    return Math.min(1, taken / this.spec.size)
+  }
+}
+
+/** A lane with so many in flight counts as fully used. */
+const BUSY_DEPTH = LANE_DEPTH_MAX / 2

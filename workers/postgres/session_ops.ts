@@ -1,0 +1,325 @@
+/** session_ops: the frames that need a connection for themselves: transactions, streams, COPY, LISTEN.
+ *  Owns:   what is open, by handle.   Not here: what each of them is (transaction.ts, cursor.ts, copy.ts, listener.ts), single
+ *          statements and CANCEL (ops.ts).
+ *  Thread: postgres worker.
+ *  Holds:  (1) every frame gets one closing reply.  (2) a handle is given out when its thing is open at the server, and closed
+ *          when that is over there, so whoever is told so finds its locks released. */
+
+import { HearthError } from '../../engine/errors.ts'
+import { BodyReader, SCALAR_BYTES_MAX, writeUint } from '../../engine/protocol/body.ts'
+import { decodeValue, encodeValue } from '../../engine/protocol/payload.ts'
+import { BEGIN_FLAGS, OPS, REPLIES } from '../../engine/protocol/spec.ts'
+import type { Replies, RequestFrame } from '../handler.ts'
+import { Copy } from './copy.ts'
+import { Cursor, checkStreamable } from './cursor.ts'
+import { Handles } from './handles.ts'
+import type { Listener } from './listener.ts'
+import { toParameters } from './parameters.ts'
+import type { Pool } from './pool.ts'
+import { Transaction, type TransactionLimits } from './transaction.ts'
+import type { Underway } from './underway.ts'
+
+/** What of a database is served here. */
+export interface Exclusive {
+  readonly pool: Pool
+  readonly listener: Listener
+}
+
+/** What a handle stands for. */
+interface Open {
+  readonly kind: 'transaction' | 'stream' | 'COPY'
+  readonly correlationId: string
+  readonly transaction: Transaction
+  readonly cursor?: Cursor
+  readonly copy?: Copy
+  /** Handles that end with this one: the cursors of a transaction. */
+  readonly inner: number[]
+}
+
+type Refuse = (error: HearthError) => void
+
+export class SessionOps {
+  readonly ops: readonly number[] = [
+    OPS.BEGIN,
+    OPS.EXECUTE,
+    OPS.COMMIT,
+    OPS.CLOSE,
+    OPS.STREAM,
+    OPS.FETCH,
+    OPS.COPY_OUT,
+    OPS.COPY_READ,
+    OPS.COPY_IN,
+    OPS.COPY_WRITE,
+    OPS.COPY_END,
+    OPS.LISTEN,
+  ].map(op => op.code)
+
+  private readonly databaseOf: (name: string, correlationId: string) => Exclusive
+  private readonly underway: Underway
+  private readonly reader = new BodyReader()
+  private readonly handles = new Handles<Open>()
+
+  constructor(databaseOf: (name: string, correlationId: string) => Exclusive, underway: Underway) {
+    this.databaseOf = databaseOf
+    this.underway = underway
+  }
+
+  get openCount(): number {
+    return this.handles.count
+  }
+
+  /** Takes a frame whose ticket is under way; throws what is wrong with it. */
+  handle(frame: RequestFrame, replies: Replies): void {
+    const reader = this.reader.reset(frame.bytes, frame.start, frame.end)
+    const { ticket } = frame
+    const answer = (op: number, body: Uint8Array = EMPTY) => {
+      if (this.underway.end(ticket)) replies.reply(op, ticket, body)
+    }
+    const refuse: Refuse = error => {
+      if (this.underway.end(ticket)) replies.fail(ticket, error)
+    }
+    switch (frame.op) {
+      case OPS.BEGIN.code:
+        return this.begin(ticket, reader, answer, refuse)
+      case OPS.EXECUTE.code:
+        return this.execute(frame, reader, answer, refuse)
+      case OPS.COMMIT.code:
+        return this.commit(reader.uint(), answer, refuse)
+      case OPS.CLOSE.code:
+        return this.close(reader.uint(), () => answer(REPLIES.OK.code))
+      case OPS.STREAM.code:
+        return this.stream(frame, reader, answer, refuse)
+      case OPS.FETCH.code: {
+        const { cursor, correlationId } = this.get(reader.uint(), 'stream')
+        const reply = (body: Buffer) => answer(REPLIES.ROWS.code, body)
+        return this.underway.set(ticket, cursor!.fetch(reader.uint(), correlationId, reply, refuse))
+      }
+      case OPS.COPY_OUT.code:
+      case OPS.COPY_IN.code:
+        return this.copy(frame, reader, answer, refuse)
+      case OPS.COPY_READ.code: {
+        const { copy } = this.get(reader.uint(), 'COPY', 'out')
+        return copy!.read(chunk => answer(REPLIES.CHUNK.code, chunk), refuse)
+      }
+      case OPS.COPY_WRITE.code: {
+        const { copy } = this.get(reader.uint(), 'COPY', 'in')
+        const bytes = frame.bytes.subarray(reader.at, frame.end)
+        return copy!.write(bytes, () => answer(REPLIES.OK.code), refuse)
+      }
+      case OPS.COPY_END.code:
+        return this.copyEnd(reader.uint(), answer, refuse)
+      default:
+        return this.listen(ticket, reader, replies)
+    }
+  }
+
+  private begin(ticket: number, reader: BodyReader, answer: Answer, refuse: Refuse): void {
+    const { pool, limits } = this.opening(reader)
+    const isolation = reader.text()
+    const text = beginText(isolation, reader.uint())
+    const opened = () => ({ kind: 'transaction' as const, transaction })
+    const transaction = this.transaction(pool, text, limits, refuse, () => {
+      answer(REPLIES.OPENED.code, handleBody(this.add(opened(), limits.correlationId)))
+    })
+    this.underway.set(ticket, { cancel: () => transaction.close(() => {}) })
+    transaction.open()
+  }
+
+  private execute(frame: RequestFrame, reader: BodyReader, answer: Answer, refuse: Refuse): void {
+    const handle = reader.uint()
+    const timeoutMs = reader.uint()
+    const correlationId = reader.text()
+    const sql = reader.text()
+    const params = toParameters(paramsOf(frame, reader))
+    const { transaction } = this.get(handle, 'transaction')
+    const statement = transaction.pool.statements.inside(sql)
+    const task = transaction.run({
+      statement,
+      params,
+      correlationId,
+      timeoutMs,
+      resolve: ({ body }) => answer(REPLIES.ROWS.code, body),
+      reject: refuse,
+    })
+    this.underway.set(frame.ticket, task)
+  }
+
+  private commit(handle: number, answer: Answer, refuse: Refuse): void {
+    const open = this.handles.get(handle)
+    const { cursor, copy, transaction, correlationId } = open
+    if (copy?.direction === 'in') throw wrongKind(handle, open)
+    this.forget(handle)
+    const done = () => answer(REPLIES.OK.code)
+    if (cursor !== undefined) cursor.commit(correlationId, done, refuse)
+    else if (copy !== undefined) copy.commit(done, refuse)
+    else transaction.commit(correlationId, done, refuse)
+  }
+
+  /** Also when it has ended by itself, or never was: closed is closed. */
+  private close(handle: number, done: () => void): void {
+    const open = this.handles.find(handle)
+    this.forget(handle)
+    if (open === undefined) done()
+    else if (open.cursor !== undefined) open.cursor.close(open.correlationId, done)
+    else if (open.copy !== undefined) open.copy.close(done)
+    else open.transaction.close(done)
+  }
+
+  private stream(frame: RequestFrame, reader: BodyReader, answer: Answer, refuse: Refuse): void {
+    const outer = reader.uint()
+    const { pool, limits } = this.opening(reader)
+    const { correlationId } = limits
+    const sql = reader.text()
+    const params = toParameters(paramsOf(frame, reader))
+    const within = outer === 0 ? undefined : this.get(outer, 'transaction')
+    const statement = (within?.transaction.pool ?? pool).statements.inside(sql)
+    checkStreamable(statement)
+    const declare = (transaction: Transaction, failed: Refuse) => {
+      const cursor = new Cursor(transaction, within === undefined)
+      const opened = () => {
+        const handle = this.add({ kind: 'stream', transaction, cursor }, correlationId)
+        within?.inner.push(handle)
+        answer(REPLIES.OPENED.code, handleBody(handle))
+      }
+      return cursor.open(statement, params, correlationId, { opened, failed })
+    }
+    if (within !== undefined)
+      return this.underway.set(frame.ticket, declare(within.transaction, refuse))
+    const transaction = this.transaction(pool, 'begin', limits, refuse, () => {
+      declare(transaction, error => transaction.close(() => refuse(error)))
+    })
+    this.underway.set(frame.ticket, { cancel: () => transaction.close(() => {}) })
+    transaction.open()
+  }
+
+  private copy(frame: RequestFrame, reader: BodyReader, answer: Answer, refuse: Refuse): void {
+    const direction = frame.op === OPS.COPY_IN.code ? 'in' : 'out'
+    const { pool, limits } = this.opening(reader)
+    const statement = pool.statements.copy(reader.text(), direction)
+    const transaction = this.transaction(pool, 'begin', limits, refuse, () => {
+      const copy = new Copy(transaction, direction, limits.correlationId)
+      const opened = () => {
+        const handle = this.add({ kind: 'COPY', transaction, copy }, limits.correlationId)
+        answer(REPLIES.OPENED.code, handleBody(handle))
+      }
+      copy.open(statement, opened, error => transaction.close(() => refuse(error)))
+    })
+    this.underway.set(frame.ticket, { cancel: () => transaction.close(() => {}) })
+    transaction.open()
+  }
+
+  private copyEnd(handle: number, answer: Answer, refuse: Refuse): void {
+    const { copy } = this.get(handle, 'COPY', 'in')
+    this.forget(handle)
+    copy!.end(rowCount => answer(REPLIES.COUNT.code, handleBody(rowCount)), refuse)
+  }
+
+  private listen(ticket: number, reader: BodyReader, replies: Replies): void {
+    const name = reader.text()
+    const correlationId = reader.text()
+    const { listener } = this.databaseOf(name, correlationId)
+    const task = listener.subscribe(reader.text(), {
+      listening: () => replies.reply(REPLIES.LISTENING.code, ticket, EMPTY),
+      notified: payload => replies.reply(REPLIES.NOTIFICATION.code, ticket, encodeValue(payload)),
+      gap: why => {
+        const body = Buffer.concat([encodeValue(0), encodeValue(why)])
+        replies.reply(REPLIES.GAP.code, ticket, body)
+      },
+      failed: error => {
+        if (this.underway.end(ticket)) replies.fail(ticket, error)
+      },
+    })
+    this.underway.set(ticket, {
+      cancel: () => {
+        task.cancel()
+        if (this.underway.end(ticket)) replies.reply(REPLIES.OK.code, ticket, EMPTY)
+      },
+    })
+  }
+
+  /** A transaction that is not asked for its connection yet; `opened` runs when it has it. */
+  private transaction(
+    pool: Pool,
+    begin: string,
+    limits: TransactionLimits,
+    refused: Refuse,
+    opened: () => void,
+  ): Transaction {
+    const ended = (reason: HearthError) => {
+      // It may end before it has been given a handle: then `refused` has said so.
+      for (const [handle, open] of this.handles.entries())
+        if (open.transaction === transaction) this.handles.end(handle, reason)
+    }
+    const transaction = new Transaction(pool, begin, limits, { opened, refused, ended })
+    return transaction
+  }
+
+  /** The arguments that everything that is opened begins with. */
+  private opening(reader: BodyReader): { pool: Pool; limits: TransactionLimits } {
+    const name = reader.text()
+    const timeoutMs = reader.uint()
+    const idleTimeoutMs = reader.uint()
+    const correlationId = reader.text()
+    const { pool } = this.databaseOf(name, correlationId)
+    return { pool, limits: { timeoutMs, idleTimeoutMs, correlationId } }
+  }
+
+  private add(open: Omit<Open, 'inner' | 'correlationId'>, correlationId: string): number {
+    return this.handles.open({ ...open, correlationId, inner: [] })
+  }
+
+  private get(handle: number, kind: Open['kind'], direction?: 'in' | 'out'): Open {
+    const open = this.handles.get(handle)
+    const isMeant =
+      open.kind === kind && (direction ?? open.copy?.direction) === open.copy?.direction
+    if (isMeant) return open
+    throw wrongKind(handle, open)
+  }
+
+  private forget(handle: number): void {
+    const inner = this.handles.find(handle)?.inner ?? []
+    this.handles.close(handle)
+    for (const each of inner) this.handles.close(each)
+  }
+}
+
+function wrongKind(handle: number, { kind, correlationId }: Open): HearthError {
+  const text = `the handle ${handle} is of a ${kind}, which has no such operation`
+  return new HearthError('BAD_REQUEST', text, { correlationId })
+}
+
+type Answer = (op: number, body?: Uint8Array) => void
+
+const EMPTY = new Uint8Array(0)
+
+function handleBody(value: number): Uint8Array {
+  const body = Buffer.allocUnsafe(SCALAR_BYTES_MAX)
+  return body.subarray(0, writeUint(body, 0, value))
+}
+
+function paramsOf(frame: RequestFrame, reader: BodyReader): unknown[] {
+  const params = decodeValue(frame.bytes, reader.raw(), frame.end)
+  if (Array.isArray(params)) return params
+  throw new HearthError('BAD_REQUEST', 'params must be an array')
+}
+
+const ISOLATIONS: ReadonlySet<string> = new Set([
+  'read uncommitted',
+  'read committed',
+  'repeatable read',
+  'serializable',
+])
+
+function beginText(isolation: string, flags: number): string {
+  if (isolation !== '' && !ISOLATIONS.has(isolation)) {
+    const known = [...ISOLATIONS].join(', ')
+    throw new HearthError(
+      'BAD_REQUEST',
+      `no isolation is called "${isolation}"; there are ${known}`,
+    )
+  }
+  const level = isolation === '' ? '' : ` isolation level ${isolation}`
+  const mode = (flags & BEGIN_FLAGS.readOnly) !== 0 ? ' read only' : ''
+  const patience = (flags & BEGIN_FLAGS.deferrable) !== 0 ? ' deferrable' : ''
+  return `begin${level}${mode}${patience}`
+}
