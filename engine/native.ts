@@ -1,7 +1,9 @@
 /** native: the native binding, or undefined where it is not built: the engine then works without what only C can do.
  *  Owns:   nothing.   Thread: any.
- *  Holds:  without it tier 1 is not shared, peers are unknown and SQL is NOT_CONFIGURED; the cache goes on working. */
+ *  Holds:  without it tier 1 is not shared, peers are unknown and SQL is NOT_CONFIGURED; the cache goes on working,
+ *          and threads wake each other through Atomics.waitAsync. */
 
+import { type Doorbells, loadDoorbells } from '../native-bindings/doorbell.ts'
 import type * as Bindings from '../native-bindings/index.ts'
 import { log } from './log.ts'
 
@@ -14,6 +16,21 @@ export async function loadNative(): Promise<Native | undefined> {
     log('warn', 'the native binding could not be loaded', { error: (error as Error).message })
     return undefined
   }
+}
+
+let doorbells: Doorbells | undefined
+let isDoorbellsTried = false
+
+/** This thread's native doorbells; undefined where the binding is not built, which loadNative() has reported. */
+export function nativeDoorbells(): Doorbells | undefined {
+  if (isDoorbellsTried) return doorbells
+  isDoorbellsTried = true
+  try {
+    doorbells = loadDoorbells()
+  } catch {
+    // Threads are woken through Atomics.waitAsync then.
+  }
+  return doorbells
 }
 
 /** Makes a configured libpq the first that is tried, for the whole process: before any worker asks for one. One that cannot be

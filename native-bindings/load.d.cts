@@ -14,6 +14,9 @@ export interface NativeAddon {
   sendDatagram(address: string, text: string): number
   trimMemory(): boolean
   tuneAllocator(arenasMax: number, trimThresholdBytes: number, topPadBytes: number): boolean
+  doorbellOpen(callback: () => void): number
+  doorbellRing(number: number): boolean
+  doorbellClose(number: number): void
   libpqConfigure(paths: readonly string[]): boolean
   libpqLoad(paths: readonly string[], nodeOpensslMajor: number): LibpqInfo | string
   libpqPolicy(

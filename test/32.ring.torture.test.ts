@@ -26,7 +26,16 @@ interface Mode {
   readonly pauseMsMax: number
 }
 
-const scale = FULL ? 1 : 0.03
+/** How main and its peer wait for something to read: a worker with an event loop, one without, no native binding. */
+const WAYS = [
+  { main: 'bell', peer: 'bell' },
+  { main: 'bell', peer: 'block' },
+  { main: 'waitAsync', peer: 'block' },
+] as const
+
+type Way = (typeof WAYS)[number]
+
+const scale = FULL ? 0.5 : 0.01
 
 const MODES: readonly Mode[] = [
   mode('a ring of the real size, deep', RING_BYTES, 5_000_000 * scale, 8_192, 1_024, 0),
@@ -34,14 +43,15 @@ const MODES: readonly Mode[] = [
   mode('a ring of 512 bytes, wrapping all the time', 512, 1_000_000 * scale, 50, 20, 0),
   mode('a ring of 64 bytes, one message at a time in it', 64, 500_000 * scale, 20, 4, 0),
   mode('single steps: both sleep between messages', 4_096, 1_500_000 * scale, 1, 1, 0),
-  mode('long random pauses on both sides', 1_024, FULL ? 10_000 : 1_200, 30, 40, 15),
+  mode('long random pauses on both sides', 1_024, FULL ? 5_000 : 600, 30, 40, 15),
 ]
 
 for (const each of MODES) {
   const frames = Math.round(each.count).toLocaleString('en')
-  randomTest(`${each.name}: ${frames} messages out and back`, { timeout: 600_000 }, () =>
-    torture(each),
-  )
+  for (const way of WAYS) {
+    const sentence = `${each.name}: ${frames} messages out and back (${way.main}, ${way.peer})`
+    randomTest(sentence, { timeout: 600_000 }, () => torture(each, way))
+  }
 }
 
 function mode(
@@ -55,7 +65,7 @@ function mode(
   return { name, dataBytes, count: Math.round(count), inflight, batchCountMax, pauseMsMax }
 }
 
-async function torture(each: Mode): Promise<void> {
+async function torture(each: Mode, way: Way): Promise<void> {
   const out = createRingMemory(each.dataBytes)
   const back = createRingMemory(each.dataBytes)
   const writer = new RingWriter(out)
@@ -69,6 +79,7 @@ async function torture(each: Mode): Promise<void> {
     count: each.count,
     batchCountMax: each.batchCountMax,
     pauseMsMax: each.pauseMsMax,
+    sleeps: way.peer,
   }
   const worker = new Worker(new URL('./helpers/ring_peer.ts', import.meta.url), { workerData })
   const watchdog = new Watchdog(
@@ -82,12 +93,13 @@ async function torture(each: Mode): Promise<void> {
   try {
     const flow = Promise.all([
       send(each, sender, writer, receiver),
-      receive(each, reader, receiver),
+      receive(each, way, reader, receiver),
     ])
     await Promise.race([flow, watchdog.stalled, ended.then(() => flow)])
     await Promise.race([ended, watchdog.stalled])
   } finally {
     watchdog.stop()
+    reader.close()
     await worker.terminate()
   }
   assert.equal(receiver.received, each.count)
@@ -115,7 +127,12 @@ async function send(
   }
 }
 
-async function receive(each: Mode, reader: RingReader, receiver: Receiver): Promise<void> {
+async function receive(
+  each: Mode,
+  way: Way,
+  reader: RingReader,
+  receiver: Receiver,
+): Promise<void> {
   const random = new Random(SEED + 3)
   for (;;) {
     const batch = random.between(1, each.batchCountMax)
@@ -124,10 +141,19 @@ async function receive(each: Mode, reader: RingReader, receiver: Receiver): Prom
     answered()
     if (receiver.received === each.count) return
     if (each.pauseMsMax > 0 && random.chance(0.3)) await pause(random.below(each.pauseMsMax))
-    const wait = reader.onceReadable()
+    const wait = way.main === 'bell' ? rung(reader) : reader.onceReadable()
     // Undefined when there is something now: the event loop still gets its turn.
     await (wait ?? new Promise(setImmediate))
   }
+}
+
+let ring: () => void = () => {}
+
+/** whenReadable() as a promise: undefined when there is something now. */
+function rung(reader: RingReader): Promise<void> | undefined {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  ring = resolve
+  return reader.whenReadable(() => ring()) ? promise : undefined
 }
 
 function pause(ms: number): Promise<void> {

@@ -3,7 +3,8 @@
  *  Thread: one worker; one loop a thread.
  *  Holds:  (1) requests are handled in ring order.  (2) after each drain handlers flush, so a group is committed before the loop
  *          sleeps.  (3) a thread whose handlers never wait for events blocks in Atomics.wait; one that hosts Postgres has an
- *          event loop to run and sleeps in Atomics.waitAsync. */
+ *          event loop to run, and is called back from it (ring/doorbell.ts).  (4) a thread that nobody asks anything wakes for
+ *          pings and for the housekeeping its handlers want, nothing else. */
 
 import { monotonicMs } from '../engine/clock.ts'
 import { Collector } from '../engine/collector.ts'
@@ -29,44 +30,89 @@ const RELEASE_COUNT = 64
 /** How long a push may wait for main to make room before it looks again. */
 const ROOM_MS = 100
 
+/** Serves until STOP. With `blocks` the thread does nothing else; without, its event loop goes on. */
 export async function serveRings(
   rings: { requests: RingMemory; replies: RingMemory },
   hosted: Hosted[],
   blocks: boolean,
 ): Promise<void> {
-  const requests = new RingReader(rings.requests)
-  const replies = new RingReplies(new RingWriter(rings.replies))
-  const handlers = handlersByOp(hosted)
-  const collector = new Collector()
-  let stopTicket = -1
-  const idleTurn = new IdleTurn(hosted, collector)
+  const loop = new Loop(rings, hosted)
+  if (blocks) loop.block()
+  else await loop.listen()
+  await loop.close()
+}
 
-  while (stopTicket < 0) {
-    const count = drain()
-    for (const { handler } of hosted) handler.flush?.(replies)
-    replies.publish()
-    collector.turn()
-    if (count > 0) {
-      idleTurn.busy()
-      // Events get their turn between drains, however many requests there are.
-      if (!blocks) await new Promise(setImmediate)
-      continue
-    }
-    const sleepMs = idleTurn.sleepMs()
-    if (blocks) requests.wait(sleepMs)
-    else await requests.onceReadable(sleepMs)
-    idleTurn.woke()
+class Loop {
+  private readonly requests: RingReader
+  private readonly replies: RingReplies
+  private readonly hosted: Hosted[]
+  private readonly handlers: (Handler | undefined)[]
+  private readonly collector = new Collector()
+  private readonly idleTurn: IdleTurn
+  private stopTicket = -1
+  /** Whether the last drain had anything but main's pings, which come for ever. */
+  private hasWorked = false
+
+  constructor(rings: { requests: RingMemory; replies: RingMemory }, hosted: Hosted[]) {
+    this.requests = new RingReader(rings.requests)
+    this.replies = new RingReplies(new RingWriter(rings.replies))
+    this.hosted = hosted
+    this.handlers = handlersByOp(hosted)
+    this.idleTurn = new IdleTurn(hosted, this.collector)
   }
-  for (const { handler } of hosted) await handler.close()
-  replies.reply(REPLIES.OK.code, stopTicket, EMPTY)
-  replies.publish()
 
-  function drain(): number {
+  /** Until STOP, asleep in Atomics.wait between drains. */
+  block(): void {
+    while (this.stopTicket < 0) {
+      if (this.turn() > 0) continue
+      this.requests.wait(this.idleTurn.sleepMs())
+      this.idleTurn.woke()
+    }
+  }
+
+  /** Resolves at STOP. Events have their turn between drains, however many requests there are. */
+  listen(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const turn = (): void => {
+        try {
+          this.turn()
+          if (this.stopTicket >= 0) resolve()
+          else if (!this.requests.whenReadable(turn)) setImmediate(turn)
+        } catch (error) {
+          reject(error)
+        }
+      }
+      this.idleTurn.arm()
+      turn()
+    })
+  }
+
+  async close(): Promise<void> {
+    this.requests.close()
+    this.idleTurn.disarm()
+    for (const { handler } of this.hosted) await handler.close()
+    this.replies.reply(REPLIES.OK.code, this.stopTicket, EMPTY)
+    this.replies.publish()
+  }
+
+  /** One drain, answered as far as it can be now; how many requests it had. */
+  private turn(): number {
+    const count = this.drain()
+    for (const { handler } of this.hosted) handler.flush?.(this.replies)
+    this.replies.publish()
+    this.collector.turn()
+    if (this.hasWorked) this.idleTurn.busy()
+    return count
+  }
+
+  private drain(): number {
+    const { requests, replies } = this
     let count = 0
+    this.hasWorked = false
     replies.isDraining = true
-    while (stopTicket < 0 && count < DRAIN_COUNT_MAX && requests.next()) {
+    while (this.stopTicket < 0 && count < DRAIN_COUNT_MAX && requests.next()) {
       count++
-      handleOne()
+      this.handleOne()
       if (count % RELEASE_COUNT === 0) requests.release()
     }
     replies.isDraining = false
@@ -74,16 +120,18 @@ export async function serveRings(
     return count
   }
 
-  function handleOne(): void {
+  private handleOne(): void {
+    const { requests, replies } = this
     const { op, ticket } = requests
-    const handler = handlers[op]
+    const handler = this.handlers[op]
+    if (op !== OPS.PING.code) this.hasWorked = true
     try {
       if (handler !== undefined) handler.handle(requests, replies)
       else if (op === OPS.PING.code)
-        replies.reply(REPLIES.READY.code, ticket, encodeValue(statsOf(hosted)))
+        replies.reply(REPLIES.READY.code, ticket, encodeValue(statsOf(this.hosted)))
       else if (op === OPS.STATS.code)
-        replies.reply(REPLIES.RESULT.code, ticket, encodeValue(statsOf(hosted)))
-      else if (op === OPS.STOP.code) stopTicket = ticket
+        replies.reply(REPLIES.RESULT.code, ticket, encodeValue(statsOf(this.hosted)))
+      else if (op === OPS.STOP.code) this.stopTicket = ticket
       else
         throw new HearthError(
           'PROTOCOL',
@@ -148,6 +196,8 @@ class IdleTurn {
   private hasCollected = false
   private nextMs = IDLE_MS
   private lastTurnMs = monotonicMs()
+  private timer: NodeJS.Timeout | undefined
+  private dueMs = Infinity
 
   constructor(hosted: Hosted[], collector: Collector) {
     this.hosted = hosted
@@ -160,6 +210,7 @@ class IdleTurn {
     this.hasCollected = false
     if (this.lastBusyMs - this.lastTurnMs >= BUSY_TURN_MS) this.turn()
     this.nextMs = IDLE_MS
+    if (this.timer !== undefined && this.dueMs > this.lastBusyMs + IDLE_MS) this.arm()
   }
 
   sleepMs(): number {
@@ -174,6 +225,26 @@ class IdleTurn {
       this.collector.idle()
     }
     this.turn()
+  }
+
+  /** For a thread with an event loop: from now on a timer wakes it. One that goes off twice a second while the thread is busy, and
+   *  not one for each sleep: those that were not needed would pile up in the event loop until they are due. */
+  arm(delayMs = this.nextMs): void {
+    clearTimeout(this.timer)
+    this.dueMs = monotonicMs() + delayMs
+    this.timer = setTimeout(this.tick, delayMs).unref()
+  }
+
+  disarm(): void {
+    clearTimeout(this.timer)
+    this.timer = undefined
+  }
+
+  private readonly tick = (): void => {
+    const leftMs = this.lastBusyMs + IDLE_MS - monotonicMs()
+    if (leftMs > 0) return this.arm(leftMs)
+    this.woke()
+    this.arm()
   }
 
   private turn(): void {

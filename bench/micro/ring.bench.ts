@@ -54,26 +54,33 @@ async function ringRound(): Promise<Round> {
   new Worker(ECHO, { workerData: { requests, replies } }).unref()
   const writer = new RingWriter(requests)
   const reader = new RingReader(replies)
+  let turn = (): void => {}
+  const woken = (): void => turn()
   const body = Buffer.alloc(BODY_BYTES, 7)
-  // Keeps the process alive while main sleeps in waitAsync.
+  // Keeps the process alive while main sleeps.
   setInterval(() => {}, 1_000)
-  return async (count, depth) => {
-    let sent = 0
-    let hash = 0
-    for (let received = 0; received < count; ) {
-      while (sent < count && sent - received < depth && writer.push(1, sent, body, 0, BODY_BYTES))
-        sent++
-      writer.publish()
-      const wait = reader.onceReadable()
-      if (wait !== undefined) await wait
-      while (reader.next()) {
-        hash = (hash * 31 + reader.ticket + reader.bytes[reader.start]!) | 0
-        received++
+  return (count, depth) =>
+    new Promise(resolve => {
+      let sent = 0
+      let received = 0
+      let hash = 0
+      const send = (): void => {
+        while (sent < count && sent - received < depth && writer.push(1, sent, body, 0, BODY_BYTES))
+          sent++
+        writer.publish()
       }
-      reader.release()
-    }
-    return hash
-  }
+      turn = () => {
+        while (reader.next()) {
+          hash = (hash * 31 + reader.ticket + reader.bytes[reader.start]!) | 0
+          received++
+        }
+        reader.release()
+        if (received === count) return resolve(hash)
+        send()
+        if (!reader.whenReadable(woken)) setImmediate(turn)
+      }
+      turn()
+    })
 }
 
 async function postMessageRound(): Promise<Round> {

@@ -158,9 +158,7 @@ export class Lease {
 
   /** Begins to receive replies; they go to their receivers, a bounded number a turn, until close(). */
   listen(): void {
-    const wait = this.reader.onceReadable()
-    if (wait === undefined) setImmediate(this.turn)
-    else wait.then(this.turn)
+    if (!this.reader.whenReadable(this.turn)) setImmediate(this.turn)
   }
 
   /** Receives what is there now, without waiting for the wake-up. */
@@ -172,6 +170,7 @@ export class Lease {
   end(error: HearthError): void {
     this.isOpen = false
     this.isEnded = true
+    this.reader.close()
     this.outbox.length = 0
     this.cancelled.length = 0
     for (let ticket = 0; ticket < this.receivers.length; ticket++) {

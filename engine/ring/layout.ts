@@ -3,7 +3,8 @@
  *  Thread: any.
  *  Holds:  (1) 0 <= tail - head <= RING_BYTES / 8, both counted in units of 8 bytes and wrapping at 32 bits.
  *          (2) bytes between head and tail belong to the consumer, all others to the producer.
- *          (3) each word below has a cache line of its own, so that two cores do not fight over one.
+ *          (3) each word below has a cache line of its own, so that two cores do not fight over one. Beside a parked word lie two
+ *          that are written once: the sleeper's bell, and whether the mover can ring it (doorbell.ts).
  *
  *      control                                                           data, RING_BYTES
  *      | tail ..| tailParked ..| head ..| headParked ..|                 | record | record | pad | ...
@@ -24,6 +25,10 @@ export const TAIL = 0
 export const TAIL_PARKED = 16
 export const HEAD = 32
 export const HEAD_PARKED = 48
+
+/** Beside each parked word, in its cache line: the native bell that its sleeper has hung up, and whether its mover can ring. */
+export const BELL_BESIDE = 1
+export const CAN_RING_BESIDE = 2
 
 export const CONTROL_BYTES = 256
 export const RECORD_HEADER_BYTES = 16

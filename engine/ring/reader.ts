@@ -5,7 +5,7 @@
  *          in the order they were completed; a long one does not hold up those pushed between its parts. */
 
 import { PART_BYTES } from '../limits.ts'
-import { park, parkAsync, wake } from './doorbell.ts'
+import { park, parkAsync, Sleeper, wake } from './doorbell.ts'
 import {
   CONTROL_BYTES,
   FLAG_MORE,
@@ -41,6 +41,7 @@ export class RingReader {
   private readonly mask: number
   private readonly long = new Map<number, LongMessage>()
   private spare: Buffer | undefined
+  private sleeper: Sleeper | undefined
   /** Cursors in units of 8 bytes: read so far, given back so far, last known tail. */
   private head = 0
   private released = 0
@@ -91,16 +92,28 @@ export class RingReader {
     wake(this.control, HEAD, HEAD_PARKED, this.head)
   }
 
-  // Both waits compare with the own head, not with the last known tail: a drain that was cut short does not sleep.
+  // All waits compare with the own head, not with the last known tail: a drain that was cut short does not sleep.
 
   /** Blocks until there is something to read, or the time is over. Worker threads only. */
   wait(timeoutMs: number): void {
     park(this.control, TAIL, TAIL_PARKED, this.head, timeoutMs)
   }
 
-  /** Resolves once there is something to read or the time is over; undefined when there is something already. */
-  onceReadable(timeoutMs = Infinity): Promise<unknown> | undefined {
-    return parkAsync(this.control, TAIL, TAIL_PARKED, this.head, timeoutMs)
+  /** Resolves once there is something to read; undefined when there is something already. */
+  onceReadable(): Promise<unknown> | undefined {
+    return parkAsync(this.control, TAIL, TAIL_PARKED, this.head)
+  }
+
+  /** Calls back from the event loop once there is something to read, or now and then without; false, and no call, when there is
+   *  something already. The callback is the same each time. Ends with close(). */
+  whenReadable(callback: () => void): boolean {
+    this.sleeper ??= new Sleeper(this.control, TAIL, TAIL_PARKED, callback)
+    return this.sleeper.sleep(this.head)
+  }
+
+  /** Whoever has used whenReadable() is called no more. */
+  close(): void {
+    this.sleeper?.close()
   }
 
   private reloadTail(): boolean {

@@ -9,7 +9,7 @@
 import { assert } from '../assert.ts'
 import { copyBytes } from '../bytes.ts'
 import { RECORD_BYTES_MAX } from '../limits.ts'
-import { park, parkAsync, wake } from './doorbell.ts'
+import { offerRinging, park, parkAsync, wake } from './doorbell.ts'
 import {
   CONTROL_BYTES,
   FLAG_MORE,
@@ -43,6 +43,7 @@ export class RingWriter {
     this.words = new Int32Array(memory.shared, CONTROL_BYTES, memory.dataBytes >> 2)
     this.control = new Int32Array(memory.shared, 0, CONTROL_BYTES >> 2)
     this.recordBytesMax = Math.min(RECORD_BYTES_MAX, memory.dataBytes >> 3)
+    offerRinging(this.control, TAIL_PARKED)
   }
 
   /** The most bytes that one push() takes; longer messages go through pushPart(). */

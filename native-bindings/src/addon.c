@@ -16,7 +16,8 @@ NAPI_MODULE_INIT() {
         return NULL;
     }
     bool is_ok = env_state_create(env) && addon_map_register(env, exports) && addon_guard_register(env, exports) &&
-                 addon_system_register(env, exports) && addon_libpq_register(env, exports) &&
-                 pq_class_register(env, exports) && pipeline_class_register(env, exports);
+                 addon_system_register(env, exports) && addon_doorbell_register(env, exports) &&
+                 addon_libpq_register(env, exports) && pq_class_register(env, exports) &&
+                 pipeline_class_register(env, exports);
     return is_ok ? exports : NULL;
 }

@@ -12,6 +12,7 @@
 bool addon_map_register(napi_env env, napi_value exports);
 bool addon_guard_register(napi_env env, napi_value exports);
 bool addon_system_register(napi_env env, napi_value exports);
+bool addon_doorbell_register(napi_env env, napi_value exports);
 bool addon_libpq_register(napi_env env, napi_value exports);
 
 #endif

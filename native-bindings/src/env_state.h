@@ -1,5 +1,5 @@
 /** env_state: what the binding keeps for one JavaScript thread, and how it ends with that thread.
- *  Owns:   the thread's handle group (its open connections) through Node-API instance data.
+ *  Owns:   the thread's handle group (its open connections and bells) through Node-API instance data.
  *  Thread: one env each; nothing here is shared.
  *  Holds:  when the env ends, an asynchronous cleanup hook closes every connection and lets Node go on only after libuv
  *          has given back the last handle. Without it a terminated worker crashes the process. */

@@ -13,7 +13,7 @@ struct uv_loop_s;
 typedef struct group_member group_member_t;
 typedef struct handle_group handle_group_t;
 
-/** Embedded in whatever holds a connection; `close` must take it off the list and close its handles. */
+/** Embedded in whatever holds handles, a connection or a bell; `close` must take it off the list and close its handles. */
 struct group_member {
     group_member_t *next;
     group_member_t **link;

@@ -1,5 +1,4 @@
-/** ring_peer: the worker's end of a ring torture test. Sleeps in Atomics.wait without a deadline, so that a lost
- *  wake-up shows as a hang.
+/** ring_peer: the worker's end of a ring torture test. Sleeps without a deadline, so that a lost wake-up shows as a hang.
  *  Owns:   its two ring ends.   Thread: a worker of the test.
  *  Holds:  it answers message n with message n of the way back, and never runs ahead. */
 
@@ -19,6 +18,8 @@ export interface PeerOptions {
   readonly batchCountMax: number
   /** How long a pause may be; 0: none. */
   readonly pauseMsMax: number
+  /** How it waits for something to read: in Atomics.wait, or in its event loop. */
+  readonly sleeps: 'block' | 'bell'
 }
 
 const options = workerData as PeerOptions
@@ -33,6 +34,10 @@ const sender = new Sender(
 )
 const idle = new Int32Array(new SharedArrayBuffer(4))
 
+let ring: () => void = () => {}
+// A bell does not keep the thread alive.
+const alive = setInterval(() => {}, 60_000)
+
 while (receiver.received < options.count) {
   const batch = random.between(1, options.batchCountMax)
   let taken = 0
@@ -45,5 +50,13 @@ while (receiver.received < options.count) {
   writer.publish()
   if (options.pauseMsMax > 0 && random.chance(0.3))
     Atomics.wait(idle, 0, 0, random.below(options.pauseMsMax))
-  if (taken === 0) reader.wait(Infinity)
+  if (taken > 0) continue
+  if (options.sleeps === 'block') reader.wait(Infinity)
+  else
+    await new Promise<void>(resolve => {
+      ring = resolve
+      if (!reader.whenReadable(() => ring())) setImmediate(ring)
+    })
 }
+clearInterval(alive)
+reader.close()
