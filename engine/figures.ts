@@ -4,6 +4,9 @@
 export interface EngineStats {
   memory: MemoryFigures
   sqlite: SqliteFigures
+  cache: CacheFigures
+  /** By namespace, as its clients have counted. */
+  namespaces: Record<string, ReadFigures & { hitRate: number | null }>
   /** By database name; empty when none is configured. */
   pools: Record<string, Record<string, unknown>>
   workers: WorkerFigures[]
@@ -26,6 +29,8 @@ export interface MemoryFigures {
   misses: number
   evictions: number
   expirations: number
+  /** Entries found to be invalidated, by tag or pattern, and removed. */
+  invalidations: number
 }
 
 export interface SqliteFigures {
@@ -35,6 +40,26 @@ export interface SqliteFigures {
   failedWrites: number
   /** What the worker adds about its file: entries, bytes, commits … */
   [figure: string]: unknown
+}
+
+/** Reads by what answered them. */
+export interface ReadFigures {
+  memoryHits: number
+  sqliteHits: number
+  misses: number
+}
+
+/** How the cache fares as a whole. */
+export interface CacheFigures {
+  /** Shares of all reads, 0 to 1; null before the first. */
+  hitRate: number | null
+  memoryHitRate: number | null
+  sqliteHitRate: number | null
+  /** The same over the last window that had enough reads to tell, against `cache.hit_rate_target`. */
+  recentHitRate: number | null
+  hitRateTarget: number
+  invalidatedTags: number
+  invalidatedPatterns: number
 }
 
 export interface WorkerFigures {
@@ -50,6 +75,11 @@ export type Status = 'ok' | 'degraded' | 'down'
 export interface PartHealth {
   status: Status
   reason?: string
+  /** What is worth a look, though nothing is wrong. */
+  warning?: string
+  /** Of the cache: its hit rate of late, beside its target. */
+  hitRate?: number | null
+  hitRateTarget?: number
 }
 
 export interface Health {

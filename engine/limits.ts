@@ -47,6 +47,17 @@ export const PART_BYTES = 256 * 1024
 export const COPY_CHUNK_BYTES_MAX = 64 * 1024
 export const COPY_OUT_BYTES = WRITE_BYTES - 64
 export const COPY_IN_BYTES = RECORD_BYTES_MAX - 64
+/** Keys or entries in one frame of GET_MANY or SET_MANY, and the bytes of values that one reply has from each tier. */
+export const MANY_COUNT_MAX = 1_000
+export const MANY_BYTES_MAX = 512 * 1024
+/** A longer body of GET_MANY is no frame of ours: its keys would be longer than any may be. */
+export const MANY_KEYS_BYTES_MAX = 2 * 1024 * 1024
+export const TAG_BYTES_MAX = 256
+/** Tags in one request to invalidate them. */
+export const TAGS_COUNT_MAX = 256
+/** Patterns that are being invalidated at a time. */
+export const PATTERN_WALK_COUNT_MAX = 16
+
 /** Keys in one reply to KEYS. */
 export const KEYS_COUNT_MAX = 1_000
 

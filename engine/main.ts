@@ -16,16 +16,23 @@ import { Collector } from './collector.ts'
 import type { Config } from './config/config.ts'
 import { correlationId } from './correlation.ts'
 import { lockFolder } from './folder_lock.ts'
-import { ASSEMBLY_BYTES_MAX, COPY_CHUNK_BYTES_MAX, DRAIN_MS_MAX, IDLE_MS } from './limits.ts'
+import {
+  ASSEMBLY_BYTES_MAX,
+  COPY_CHUNK_BYTES_MAX,
+  DRAIN_MS_MAX,
+  IDLE_MS,
+  MANY_KEYS_BYTES_MAX,
+} from './limits.ts'
 import { setLogLevel } from './log.ts'
 import { chooseLibpq, loadNative, type Native, preferNewerLibpq } from './native.ts'
+import { HitRate } from './observe/hit_rate.ts'
 import { EngineOverview } from './observe/overview.ts'
 import { WorkerPool } from './pool/pool.ts'
 import type { Kinds } from './pool/worker_task.ts'
 import { SCALAR_BYTES_MAX } from './protocol/body.ts'
 import { BODY_BYTES_MAX } from './protocol/header.ts'
 import { OPS, PROTOCOL_VERSION } from './protocol/spec.ts'
-import { CacheOps } from './router/cache_ops.ts'
+import { Cache } from './router/cache.ts'
 import { flushReplies } from './router/reply.ts'
 import { Router } from './router/router.ts'
 import { SqlOps } from './router/sql_ops.ts'
@@ -37,6 +44,8 @@ export const ENGINE_NAME = 'hearth'
 
 /** Bodies other than values and statements are a key and a few numbers. */
 const SMALL_BODY_BYTES_MAX = 128 * 1024
+/** What an entry has besides key and value: 32 tags of 256 bytes, and numbers. */
+const ENTRY_BYTES_MAX = 9 * 1024
 const QUERY_BODY_BYTES_MAX = 8 * 1024 * 1024
 const SWEEP_MS = 1_000
 const SWEEP_COUNT = 512
@@ -54,7 +63,8 @@ export class Engine {
   private readonly memory: Memory
   /** None when tier 1 is not shared. */
   private readonly readerPages: ReaderPages | undefined
-  private readonly cache: CacheOps
+  private readonly cache: Cache
+  private readonly hitRate: HitRate
   private readonly pool: WorkerPool
   private readonly listener: Listener
   private readonly sweeper: NodeJS.Timeout
@@ -113,15 +123,22 @@ export class Engine {
       this.readerPages = pages
     }
     this.pool = new WorkerPool(hostsOf(config), this.afterReplies)
-    this.cache = new CacheOps(this.memory, () => this.pool.leaseOf('sqlite')!, policiesOf(config), {
-      keyBytesMax: config.cache.maxKeyBytes,
-      valueBytesMax: config.cache.maxValueBytes,
-    })
+    const { maxKeyBytes: keyBytesMax, maxValueBytes: valueBytesMax } = config.cache
+    this.cache = new Cache(
+      this.segment,
+      this.memory,
+      () => this.pool.leaseOf('sqlite')!,
+      policiesOf(config),
+      { keyBytesMax, valueBytesMax },
+    )
+    this.hitRate = new HitRate(config.cache.hitRateTarget)
     const hasPostgres = Object.keys(config.postgres).length > 0
     this.overview = new EngineOverview({
       memory: this.memory,
       pool: this.pool,
-      counters: this.cache.counters,
+      counters: this.cache.state.counters,
+      namespaces: this.cache.state.namespaces,
+      hitRate: this.hitRate,
       hasPostgres,
       clientCount: () => this.listener.sessions.size,
     })
@@ -142,10 +159,7 @@ export class Engine {
       { path: socket, mode: socketMode, credentialsOf: native?.peerCredentials },
       this.context,
     )
-    this.sweeper = setInterval(() => {
-      this.memory.sweep(SWEEP_COUNT, wallMs())
-      this.readerPages?.sweep()
-    }, SWEEP_MS).unref()
+    this.sweeper = setInterval(this.everySecond, SWEEP_MS).unref()
   }
 
   get socketPath(): string {
@@ -156,7 +170,8 @@ export class Engine {
   reload(config: Config): void {
     setLogLevel(config.engine.logLevel)
     this.memory.setValueBytesMax(config.memory.maxValueBytes)
-    this.cache.setPolicies(policiesOf(config))
+    this.cache.state.policies = policiesOf(config)
+    this.hitRate.target = config.cache.hitRateTarget
   }
 
   /** Finishes what is in flight within DRAIN_MS_MAX, then closes every part in reverse order. Safe to call twice. */
@@ -166,6 +181,7 @@ export class Engine {
     setState(this.segment, STATE.closed)
     await Promise.all([this.listener.close(), this.pool.stop(DRAIN_MS_MAX / 2)])
     clearInterval(this.sweeper)
+    this.cache.stop()
     clearTimeout(this.idleTimer)
     this.readerPages?.close()
     this.segmentMemory.release()
@@ -174,13 +190,21 @@ export class Engine {
 
   private async open(): Promise<void> {
     try {
-      await this.pool.start()
+      const reports = await this.pool.start()
+      const { nextVersion } = reports['sqlite'] as { nextVersion: number }
+      this.cache.state.raiseVersion(nextVersion)
       await this.listener.listen()
       setState(this.segment, STATE.live)
     } catch (error) {
       await this.close()
       throw error
     }
+  }
+
+  private readonly everySecond = (): void => {
+    this.memory.sweep(SWEEP_COUNT, wallMs())
+    this.readerPages?.sweep()
+    this.hitRate.look(this.overview.reads(), monotonicMs())
   }
 
   private async drained(timeoutMs: number): Promise<void> {
@@ -251,6 +275,8 @@ function hostsOf(config: Config): Kinds[] {
     busyTimeoutMs: config.sqlite.busyTimeoutMs,
     synchronous: config.sqlite.synchronous,
     cacheBytes: config.sqlite.cacheBytes,
+    flushIntervalMs: config.sqlite.flushIntervalMs,
+    compressFromBytes: config.sqlite.compressFromBytes,
   }
   if (Object.keys(config.postgres).length === 0) return [{ sqlite }]
   const postgres = { databases: config.postgres }
@@ -262,8 +288,11 @@ function policiesOf(config: Config): TtlPolicies {
 }
 
 function bodyBytesMax(config: Config, op: number): number {
-  if (op === OPS.SET.code)
-    return Math.min(BODY_BYTES_MAX, config.cache.maxValueBytes + config.cache.maxKeyBytes + 64)
+  const entryBytes = config.cache.maxValueBytes + config.cache.maxKeyBytes
+  if (op === OPS.SET.code) return Math.min(BODY_BYTES_MAX, entryBytes + 64)
+  if (op === OPS.STORE.code || op === OPS.SET_MANY.code)
+    return Math.min(BODY_BYTES_MAX, entryBytes + ENTRY_BYTES_MAX)
+  if (op === OPS.GET_MANY.code) return MANY_KEYS_BYTES_MAX
   if (op === OPS.QUERY.code || op === OPS.EXECUTE.code || op === OPS.STREAM.code)
     return QUERY_BODY_BYTES_MAX
   if (op === OPS.COPY_WRITE.code) return COPY_CHUNK_BYTES_MAX + SCALAR_BYTES_MAX

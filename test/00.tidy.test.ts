@@ -25,6 +25,7 @@ const LEAVES = [
   'engine/errors.ts',
   'engine/figures.ts',
   'engine/folder_lock.ts',
+  'engine/glob.ts',
   'engine/hash.ts',
   'engine/limits.ts',
   'engine/log.ts',

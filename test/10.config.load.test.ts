@@ -48,7 +48,13 @@ test('the defaults are the figures of the documentation', () => {
   const { config, warnings, origins } = load(`postgres.main.url = '${URL}'`)
   const KiB = 1024
   assert.deepEqual(
-    JSON.parse(JSON.stringify({ ...config, memory: { ...config.memory, maxEntries: 'all' } })),
+    JSON.parse(
+      JSON.stringify({
+        ...config,
+        memory: { ...config.memory, maxEntries: 'all' },
+        sqlite: { ...config.sqlite, compressFromBytes: 'off' },
+      }),
+    ),
     {
       engine: {
         socket: '/home/resident/.local/state/hearth/hearth.sock',
@@ -63,8 +69,15 @@ test('the defaults are the figures of the documentation', () => {
         busyTimeoutMs: 30_000,
         synchronous: 'NORMAL',
         cacheBytes: 2048 * KiB,
+        flushIntervalMs: 1_000,
+        compressFromBytes: 'off',
       },
-      cache: { maxKeyBytes: KiB, maxValueBytes: 8192 * KiB, defaultTtlMs: 3_600_000 },
+      cache: {
+        maxKeyBytes: KiB,
+        maxValueBytes: 8192 * KiB,
+        defaultTtlMs: 3_600_000,
+        hitRateTarget: 0.8,
+      },
       ttl: {
         session: 1_800_000,
         auth: 3_600_000,
@@ -125,6 +138,7 @@ function sampleOf(row: Row): { toml: string; text: string; value: Value } {
     duration: { toml: '"7s"', text: '7s', value: 7_000 },
     size: { toml: '"3MiB"', text: '3MiB', value: 3 * 1024 ** 2 },
     integer: { toml: '7', text: '7', value: 7 },
+    fraction: { toml: '0.5', text: '.5', value: 0.5 },
     mode: { toml: '0o600', text: '0600', value: 0o600 },
     boolean: { toml: 'false', text: 'off', value: false },
     string: { toml: '"text"', text: 'text', value: 'text' },

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { monotonicMs } from '../engine/clock.ts'
-import { Glob } from '../workers/sqlite/glob.ts'
+import { Glob } from '../engine/glob.ts'
 
 const MATRIX: [pattern: string, matches: string[], others: string[]][] = [
   ['', [''], ['a']],

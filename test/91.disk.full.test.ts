@@ -145,7 +145,8 @@ test('a disk that is full at the start: the engine starts, serves from memory, a
 })
 
 test('a write that was refused for want of room never shows an older value again', async t => {
-  const engine = prepare(t, { HEARTH_MEMORY_MAX_ENTRIES: '1' })
+  // Written with its group and not later, so that it is refused at once.
+  const engine = prepare(t, { HEARTH_MEMORY_MAX_ENTRIES: '1', HEARTH_SQLITE_FLUSH_INTERVAL: '0' })
   if (!mountSmallDisk(t, engine)) return
   await engine.start()
   const client = await engine.connect()

@@ -46,6 +46,10 @@ export class IndexTable {
     return this.words[this.wordOf(slot) + 2]! << 3
   }
 
+  hashOf(slot: number): number {
+    return this.words[this.wordOf(slot) + 1]!
+  }
+
   /** Before a slot or its entry is changed. Readers that look now see an odd sequence: a miss. */
   open(slot: number): void {
     const word = this.wordOf(slot)

@@ -1,18 +1,30 @@
 /** Memory: tier 1. Keys and values as bytes in a shared segment, bounded by bytes, with TTL and SIEVE eviction.
  *  Owns:   the entries, and the order in which index, storage and list change together.
  *  Thread: main. Readers elsewhere follow segment.ts.
- *  Holds:  (1) get() never gives an expired or removed entry.  (2) set() either stores the whole value or leaves no entry of
- *          that key behind.  (3) however sizes are mixed, set() frees at most what the value needs, once around it, beyond
+ *  Holds:  (1) get() never gives an expired, invalidated or removed entry.  (2) set() either stores the whole value or leaves
+ *          no entry of that key behind.  (3) however sizes are mixed, set() frees at most what the value needs, once around it, beyond
  *          what SIEVE chose: see makeRoom(). */
 
 import { assert } from '../assert.ts'
 import { copyBytes } from '../bytes.ts'
 import type { MemoryFigures } from '../figures.ts'
 import { hashKey } from '../hash.ts'
+import type { AdaptiveTtl } from './adaptive.ts'
 import { IndexTable } from './index_table.ts'
-import { ENTRY, HEADER, type Segment } from './segment.ts'
+import {
+  areTagsCurrent,
+  ENTRY,
+  EXTRAS,
+  extrasAt,
+  FLAG,
+  HEADER,
+  type Segment,
+  setMeta,
+  versionOf,
+} from './segment.ts'
 import { Sieve } from './sieve.ts'
 import { Storage } from './storage.ts'
+import type { Extras } from './tags.ts'
 
 export interface MemoryOptions {
   /** Values longer than this are not kept here. */
@@ -23,6 +35,11 @@ export interface MemoryOptions {
 
 /** After so many evictions marks of readers elsewhere are asked for, at least; else after an eighth of the entries. */
 const EVICTIONS_PER_COLLECT_MIN = 16
+/** A walk over the entries: the one that comes next. */
+export interface Scan {
+  entry: number
+}
+
 /** Victims that SIEVE may choose for one value before neighbours of the last one are taken instead. */
 const VICTIM_COUNT_MAX = 8
 
@@ -34,6 +51,8 @@ export class Memory {
   /** Brings in what readers in other processes have used, by markSlots() and addInPlace(). Called before figures are given and
    *  while much is evicted; whoever knows the readers sets it. */
   collect: () => void = () => undefined
+  /** Told of each read of an entry whose time to live adapts. */
+  adaptive: AdaptiveTtl | undefined
   /** An entry with its key: so much room can always be made by evicting neighbours. */
   private readonly entryBytesMax: number
   private readonly words: Int32Array
@@ -45,6 +64,7 @@ export class Memory {
   private readonly sieve: Sieve
   private readonly entryCountMax: number
   private sweepAt = 0
+  private readonly scans: Scan[] = []
   private hits = 0
   private hitsInPlace = 0
   private misses = 0
@@ -52,6 +72,7 @@ export class Memory {
   /** With so many evictions marks are asked for again. */
   private collectAt = 0
   private expirations = 0
+  private invalidations = 0
 
   constructor(segment: Segment, options: MemoryOptions) {
     this.bytes = segment.bytes
@@ -82,16 +103,50 @@ export class Memory {
     const slot = this.index.find(hash, key, start, end)
     if (slot >= 0) {
       const entry = this.index.entryOf(slot)
-      if (this.expiresAtMs(entry) > nowMs) {
+      const flags = this.flagsOf(entry)
+      if (this.expiresAtMs(entry) > nowMs && (flags === 0 || this.isCurrent(entry, flags, hash))) {
         this.sieve.mark(entry)
         this.hits++
         return entry
       }
-      this.removeEntry(entry)
-      this.expirations++
+      this.removeIfOver(entry, flags, nowMs)
     }
     this.misses++
     return 0
+  }
+
+  /** The entry of a key that could still be given, without counting or marking: fresh, or expired and within its grace. 0: none. */
+  look(hash: number, key: Uint8Array, start: number, end: number, nowMs: number): number {
+    const slot = this.index.find(hash, key, start, end)
+    if (slot < 0) return 0
+    const entry = this.index.entryOf(slot)
+    return this.goneAtMs(entry) > nowMs && areTagsCurrent(this.words, entry) ? entry : 0
+  }
+
+  /** The version that an entry was stored as, up to 2^53. */
+  versionOf(entry: number): number {
+    return versionOf(this.words, entry)
+  }
+
+  /** How long an entry may be given after its expiry, in milliseconds. */
+  graceMs(entry: number): number {
+    const hasExtras = (this.flagsOf(entry) & FLAG.extras) !== 0
+    return hasExtras ? this.floats[(extrasAt(this.words, entry) + EXTRAS.graceAt) >> 3]! : 0
+  }
+
+  /** Gives an entry another end: its value and version stay. */
+  retime(entry: number, expiresAtMs: number): void {
+    const slot = this.words[(entry + ENTRY.slotAt) >> 2]!
+    this.index.open(slot)
+    this.floats[(entry + ENTRY.expiresAt) >> 3] = expiresAtMs
+    this.index.close(slot)
+  }
+
+  /** Counts a read of an entry that was made in another process, for times to live that adapt. */
+  noteRead(entry: number): void {
+    if ((this.flagsOf(entry) & FLAG.adaptive) === 0) return
+    const slot = this.words[(entry + ENTRY.slotAt) >> 2]!
+    this.adaptive?.read(this.index.hashOf(slot))
   }
 
   valueStart(entry: number): number {
@@ -112,7 +167,7 @@ export class Memory {
   }
 
   /** Stores a value; false when it is too large for this tier, and then the key has no entry. Expiry is absolute, in
-   *  milliseconds since 1970, Infinity for never. The source may not be this segment. */
+   *  milliseconds since 1970, Infinity for never. The source may not be this segment. `extras`: grace and tags, if any. */
   set(
     hash: number,
     key: Uint8Array,
@@ -122,10 +177,12 @@ export class Memory {
     valueStart: number,
     valueEnd: number,
     expiresAtMs: number,
+    version = 0,
+    extras?: Extras,
   ): boolean {
     const keyBytes = keyEnd - keyStart
     const valueBytes = valueEnd - valueStart
-    const need = ENTRY.keyAt + keyBytes + valueBytes
+    const need = ENTRY.keyAt + keyBytes + valueBytes + (extras === undefined ? 0 : extras.bytes)
     const fits = valueBytes <= this.valueBytesMax && need <= this.entryBytesMax
     const slot = this.index.find(hash, key, keyStart, keyEnd)
     if (slot >= 0) {
@@ -133,7 +190,7 @@ export class Memory {
       const room = this.storage.bytesOf(entry)
       if (fits && need <= room && need > room >> 1) {
         this.index.open(slot)
-        this.writeValue(entry, value, valueStart, valueEnd, expiresAtMs)
+        this.writeValue(entry, value, valueStart, valueEnd, expiresAtMs, version, extras)
         this.index.close(slot)
         this.sieve.mark(entry)
         return true
@@ -143,11 +200,9 @@ export class Memory {
     if (!fits) return false
     const entry = this.makeRoom(need)
     const at = this.index.insertOpen(hash, entry)
-    this.words[(entry + ENTRY.hashAt) >> 2] = hash
     this.words[(entry + ENTRY.keyBytesAt) >> 2] = keyBytes
-    this.words[(entry + ENTRY.versionAt) >> 2] = 0
     copyBytes(key, keyStart, keyEnd, this.bytes, entry + ENTRY.keyAt)
-    this.writeValue(entry, value, valueStart, valueEnd, expiresAtMs)
+    this.writeValue(entry, value, valueStart, valueEnd, expiresAtMs, version, extras)
     this.sieve.insert(entry)
     this.index.close(at)
     return true
@@ -175,10 +230,10 @@ export class Memory {
     for (let i = 0; i < count && entry !== 0; i++) {
       const newer = this.sieve.newerThan(entry)
       this.sweepAt = newer
-      if (this.expiresAtMs(entry) <= nowMs) {
-        this.removeEntry(entry)
-        this.expirations++
-        removed++
+      // What still expires later costs no look at its extras, but for tags.
+      const flags = this.flagsOf(entry)
+      if (this.expiresAtMs(entry) <= nowMs || (flags & FLAG.extras) !== 0) {
+        if (this.removeIfOver(entry, flags, nowMs)) removed++
       }
       entry = newer
     }
@@ -192,7 +247,9 @@ export class Memory {
         const mark = (word << 5) + 31 - Math.clz32(bits & -bits)
         for (let slot = mark; slot < this.slotCount; slot += markCount) {
           const entry = this.index.entryOf(slot)
-          if (entry !== 0) this.sieve.mark(entry)
+          if (entry === 0) continue
+          this.sieve.mark(entry)
+          this.noteRead(entry)
         }
       }
     }
@@ -202,6 +259,34 @@ export class Memory {
   addInPlace(hits: number, misses: number): void {
     this.hitsInPlace += hits
     this.misses += misses
+  }
+
+  /** A walk over all entries that are there now, oldest first, in as many steps as its caller likes; entries may come and
+   *  go between them. The caller ends it. */
+  beginScan(): Scan {
+    const scan = { entry: this.sieve.oldestEntry() }
+    this.scans.push(scan)
+    return scan
+  }
+
+  /** Shows up to `count` entries to `isToGo` and removes those it says; false when the walk has come to its end. */
+  scan(scan: Scan, count: number, isToGo: (entry: number) => boolean): boolean {
+    for (let i = 0; i < count && scan.entry !== 0; i++) {
+      const { entry } = scan
+      scan.entry = this.sieve.newerThan(entry)
+      if (!isToGo(entry)) continue
+      this.removeEntry(entry)
+      this.invalidations++
+    }
+    return scan.entry !== 0
+  }
+
+  endScan(scan: Scan): void {
+    this.scans.splice(this.scans.indexOf(scan), 1)
+  }
+
+  keyStart(entry: number): number {
+    return entry + ENTRY.keyAt
   }
 
   stats(): MemoryFigures {
@@ -215,6 +300,7 @@ export class Memory {
       misses: this.misses,
       evictions: this.evictions,
       expirations: this.expirations,
+      invalidations: this.invalidations,
     }
   }
 
@@ -224,15 +310,44 @@ export class Memory {
     start: number,
     end: number,
     expiresAtMs: number,
+    version: number,
+    extras: Extras | undefined,
   ): void {
     this.words[(entry + ENTRY.valueBytesAt) >> 2] = end - start
-    this.words[(entry + ENTRY.versionAt) >> 2]!++
     this.floats[(entry + ENTRY.expiresAt) >> 3] = expiresAtMs
     copyBytes(value, start, end, this.bytes, this.valueStart(entry))
+    setMeta(this.words, entry, version, extras === undefined ? 0 : extras.flags)
+    if (extras !== undefined) extras.writeTo(this.words, this.floats, extrasAt(this.words, entry))
+  }
+
+  private flagsOf(entry: number): number {
+    return this.words[(entry + ENTRY.metaAt) >> 2]! & FLAG.all
+  }
+
+  private goneAtMs(entry: number): number {
+    return this.expiresAtMs(entry) + this.graceMs(entry)
+  }
+
+  /** Of an entry with flags: whether it may be given. Counts the read. */
+  private isCurrent(entry: number, flags: number, hash: number): boolean {
+    if (!areTagsCurrent(this.words, entry)) return false
+    if ((flags & FLAG.adaptive) !== 0) this.adaptive?.read(hash)
+    return true
+  }
+
+  /** Removes an entry that can never be given again: past its grace, or invalidated by a tag. */
+  private removeIfOver(entry: number, flags: number, nowMs: number): boolean {
+    if (flags !== 0 && !areTagsCurrent(this.words, entry)) this.invalidations++
+    else if (this.goneAtMs(entry) <= nowMs) this.expirations++
+    else return false
+    this.removeEntry(entry)
+    return true
   }
 
   private removeEntry(entry: number): number {
     if (this.sweepAt === entry) this.sweepAt = this.sieve.newerThan(entry)
+    for (const scan of this.scans)
+      if (scan.entry === entry) scan.entry = this.sieve.newerThan(entry)
     this.index.remove(this.words[(entry + ENTRY.slotAt) >> 2]!)
     this.sieve.remove(entry)
     return this.storage.free(entry)

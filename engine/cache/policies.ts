@@ -16,8 +16,13 @@ export function expiryOf(
   ttl: number | string | undefined,
   nowMs: number,
 ): number {
-  const ttlMs = typeof ttl === 'string' ? namedTtl(policies, ttl) : (ttl ?? policies.defaultTtlMs)
+  const ttlMs = ttlOf(policies, ttl)
   return ttlMs === 0 ? Infinity : nowMs + ttlMs
+}
+
+/** The time to live that is meant, in milliseconds; 0: until evicted. */
+export function ttlOf(policies: TtlPolicies, ttl: number | string | undefined): number {
+  return typeof ttl === 'string' ? namedTtl(policies, ttl) : (ttl ?? policies.defaultTtlMs)
 }
 
 function namedTtl(policies: TtlPolicies, name: string): number {

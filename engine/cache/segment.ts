@@ -12,30 +12,36 @@
  *  Atomics.store to a word of the reader's own. Sequences are in the index, never in the storage, so stale
  *  bytes of a reused block cannot pose as one.
  *
- *      header (4096)   | slots: slotCount x 16                  | storage: blocks up to the end
+ *      header (4096)   | slots: slotCount x 16   | tag counters: tagCount x 4   | storage: blocks up to the end
  *
  *      header, 32-bit words:  magic · layout · state · hashSeed · totalBytes · slotCount · slotsAt · storageAt ·
- *                             storageBytes · pid · engine's id (its hash, 4 words) · guard; at byte 128 the guard's lock
+ *                             storageBytes · pid · engine's id (its hash, 4 words) · guard · tagsAt · tagCount; at byte 128
+ *                             the guard's lock
  *
  *      slot    0           4        8             12
  *              | sequence  | hash   | entry / 8   | reserved |          entry 0: empty
  *
  *      block   0                  4                    8
  *              | bytes | used:1   | previous's bytes   | free: next free, previous free  /  used: the entry ...
- *      entry   8        12                16            20      24            32      36      40        44        48
- *              | hash   | key bytes       | value bytes | slot  | expires:f64 | older | newer | visited | version | key | value
+ *      entry   8        12          16            20     24            32      36      40        44            48
+ *              | meta   | key bytes | value bytes | slot | expires:f64 | older | newer | visited | version low | key | value
+ *      meta    | version's upper 21 bits | flags:11 |
+ *      extras  | grace ms:f64 | tag count | 0 | tag's counter, its version | ... | 8-aligned behind the value, if the flags say so
  *
  *  The header's `guard` is the index of a word in the guard's lock, 0 without one: it is the id of main's thread, and changes when
  *  that thread ends, by whatever death, before the kernel closes the engine's socket. A reader in another process
  *  serves only while the state is live and that word is as it was when the segment was mapped.
  *
- *  `older`, `newer` and `visited` are SIEVE's list, and like all of the storage's bookkeeping mean something to main alone. */
+ *  `older`, `newer` and `visited` are SIEVE's list, and like all of the storage's bookkeeping mean something to main alone.
+ *  An entry without grace and tags has no flag: one word, in the line that is read anyway, tells. A tag is a counter, found
+ *  by its hash; an entry with tags is there only while areTagsCurrent() says so, which a reader asks between its two loads.
+ *  Tags that share a counter are invalidated together, which costs a trip to tier 2, where tags have names. */
 
 import { assert } from '../assert.ts'
 import { hashKey } from '../hash.ts'
 
 export const SEGMENT_MAGIC = 0x4854_5248 // 'HRTH'
-export const SEGMENT_LAYOUT = 2
+export const SEGMENT_LAYOUT = 3
 export const SEGMENT_BYTES_MIN = 64 * 1024
 /** Offsets and sizes are signed 32-bit words. */
 export const SEGMENT_BYTES_MAX = 2 ** 31 - 8
@@ -53,6 +59,8 @@ export const HEADER = {
   pid: 9,
   engineId: 10,
   guard: 14,
+  tagsAt: 15,
+  tagCount: 16,
   /** In bytes: room for the guard's lock (holdGuard() of native-bindings). */
   guardAt: 128,
   bytes: 4096,
@@ -76,7 +84,7 @@ export const BLOCK = {
 } as const
 
 export const ENTRY = {
-  hashAt: 8,
+  metaAt: 8,
   keyBytesAt: 12,
   valueBytesAt: 16,
   slotAt: 20,
@@ -88,11 +96,21 @@ export const ENTRY = {
   keyAt: 48,
 } as const
 
+/** What an entry's meta word says besides the version. */
+export const FLAG = { extras: 1, adaptive: 2, all: 0x7ff } as const
+const FLAG_BITS = 11
+
+export const EXTRAS = { graceAt: 0, tagCountAt: 8, pairsAt: 16, pairBytes: 8 } as const
+/** Tags that an entry may have. */
+export const TAG_COUNT_MAX = 32
+
 assert(ENTRY.expiresAt % 8 === 0, 'the expiry is read as a float64')
 assert(BLOCK.bytesMin >= ENTRY.keyAt, 'the smallest block holds an entry')
 
 /** One slot for so many bytes of segment: entries smaller than this on average run out of slots before storage. */
 const BYTES_PER_SLOT = 128
+/** One tag counter for so many bytes: 4 096 of them in 4 MiB. */
+const BYTES_PER_TAG_COUNTER = 1_024
 
 /** The segment's memory through the views that the rest of tier 1 needs. */
 export interface Segment {
@@ -102,6 +120,8 @@ export interface Segment {
   readonly hashSeed: number
   readonly slotCount: number
   readonly slotsAt: number
+  readonly tagCount: number
+  readonly tagsAt: number
   readonly storageAt: number
   readonly storageEnd: number
 }
@@ -116,7 +136,9 @@ export function createSegment(
   assert(totalBytes <= SEGMENT_BYTES_MAX, 'offsets in a segment have 31 bits')
   const slotCount = powerOfTwoAtMost(totalBytes / BYTES_PER_SLOT)
   const slotsAt = HEADER.bytes
-  const storageAt = slotsAt + slotCount * SLOT.bytes
+  const tagCount = powerOfTwoAtMost(totalBytes / BYTES_PER_TAG_COUNTER)
+  const tagsAt = slotsAt + slotCount * SLOT.bytes
+  const storageAt = tagsAt + tagCount * 4
   const words = new Int32Array(memory, 0, totalBytes >> 2)
   words[HEADER.layout] = SEGMENT_LAYOUT
   words[HEADER.hashSeed] = options.hashSeed
@@ -128,6 +150,8 @@ export function createSegment(
   words[HEADER.pid] = options.pid
   words.set(engineIdWords(options.engineId ?? ''), HEADER.engineId)
   words[HEADER.guard] = options.guardWord ?? 0
+  words[HEADER.tagsAt] = tagsAt
+  words[HEADER.tagCount] = tagCount
   // Published last: whoever sees the magic sees a whole header.
   Atomics.store(words, HEADER.magic, SEGMENT_MAGIC)
   return {
@@ -137,6 +161,8 @@ export function createSegment(
     hashSeed: options.hashSeed | 0,
     slotCount,
     slotsAt,
+    tagCount,
+    tagsAt,
     storageAt,
     storageEnd: totalBytes,
   }
@@ -151,6 +177,43 @@ export function setState(segment: Segment, state: (typeof STATE)[keyof typeof ST
 export function engineIdWords(id: string): number[] {
   const bytes = Buffer.from(id)
   return [1, 2, 3, 4].map(seed => hashKey(seed, bytes, 0, bytes.length))
+}
+
+/** The version of an entry, up to 2^53. Any process may ask; of an entry that is being changed the answer means nothing. */
+export function versionOf(words: Int32Array, entry: number): number {
+  const high = words[(entry + ENTRY.metaAt) >> 2]! >>> FLAG_BITS
+  return high * 2 ** 32 + (words[(entry + ENTRY.versionAt) >> 2]! >>> 0)
+}
+
+/** Writes an entry's version and flags: its slot must be open. */
+export function setMeta(words: Int32Array, entry: number, version: number, flags: number): void {
+  const high = Math.floor(version / 2 ** 32)
+  words[(entry + ENTRY.metaAt) >> 2] = (high << FLAG_BITS) | flags
+  words[(entry + ENTRY.versionAt) >> 2] = version | 0
+}
+
+/** Where an entry's extras begin. Means something only if its flags say that it has any. */
+export function extrasAt(words: Int32Array, entry: number): number {
+  const keyBytes = words[(entry + ENTRY.keyBytesAt) >> 2]!
+  const valueBytes = words[(entry + ENTRY.valueBytesAt) >> 2]!
+  return (entry + ENTRY.keyAt + keyBytes + valueBytes + 7) & ~7
+}
+
+/** Whether all tags of an entry are as they were when it was stored. Any process may ask, of words that may be changing
+ *  meanwhile: nothing outside of `words` is read, and an answer in between is thrown away with the rest. */
+export function areTagsCurrent(words: Int32Array, entry: number): boolean {
+  if ((words[(entry + ENTRY.metaAt) >> 2]! & FLAG.extras) === 0) return true
+  const extras = extrasAt(words, entry)
+  const count = words[(extras + EXTRAS.tagCountAt) >> 2]!
+  if (!(count >= 0 && count <= TAG_COUNT_MAX)) return false
+  const counters = words[HEADER.tagsAt]! >> 2
+  const mask = words[HEADER.tagCount]! - 1
+  const end = ((extras + EXTRAS.pairsAt) >> 2) + count * 2
+  for (let pair = end - count * 2; pair < end; pair += 2) {
+    // Pairs with the store in TagCounters.bump(): an invalidation that was acknowledged is seen.
+    if (Atomics.load(words, counters + (words[pair]! & mask)) !== words[pair + 1]) return false
+  }
+  return true
 }
 
 function powerOfTwoAtMost(limit: number): number {

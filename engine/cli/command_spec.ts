@@ -6,6 +6,8 @@ export interface OptionSpec {
   /** What stands for its value in the help; a switch has none. */
   readonly value?: string
   readonly doc: string
+  /** May be given more than once. */
+  readonly repeats?: true
   /** Part of the contract, not of this version. */
   readonly later?: string
 }
@@ -24,6 +26,8 @@ export interface Input {
   readonly operands: readonly string[]
   /** Text of options that take a value, by name. */
   readonly options: Readonly<Record<string, string | undefined>>
+  /** Texts of options that may be given more than once, by name. */
+  readonly lists: Readonly<Record<string, readonly string[] | undefined>>
   /** Names of the switches that were given. */
   readonly switches: ReadonlySet<string>
   readonly isJson: boolean

@@ -66,7 +66,11 @@ know as Node shows it. With --json: dates are ISO text, a bigint is text, bytes 
     options: {
       ttl: { value: 'TIME', doc: 'how long it lives: 250ms, 30s, 5m, 1h; 0: until evicted' },
       policy: { value: 'NAME', doc: 'a TTL by name, such as session or api, instead of --ttl' },
-      tag: { value: 'TAG', doc: '', later: 'tags are not in this version of Hearth yet' },
+      tag: { value: 'TAG', repeats: true, doc: 'a tag to invalidate it by; once for each' },
+      grace: {
+        value: 'TIME',
+        doc: 'how long it is kept after that, for when nothing fresh can be had',
+      },
       ...SOCKET_OPTION,
       ...JSON_OPTION,
     },
@@ -85,6 +89,19 @@ know as Node shows it. With --json: dates are ISO text, a bigint is text, bytes 
       'A glob knows * ? [ab] [^a], and \\ before one of them. Quote it, or the shell will read it.',
     options: { ...SOCKET_OPTION, ...JSON_OPTION },
     load: () => import('./commands/keys.ts'),
+  },
+  invalidate: {
+    operands: [],
+    summary: 'end every entry with a tag, or every key that matches a pattern; says how many',
+    details: `By tag it is one step, however many entries carry it. A pattern is a glob, as in keys.
+No restart brings back what was invalidated.`,
+    options: {
+      tag: { value: 'TAG', repeats: true, doc: 'a tag; once for each' },
+      pattern: { value: 'GLOB', doc: "a glob, such as 'device:*'; quote it" },
+      ...SOCKET_OPTION,
+      ...JSON_OPTION,
+    },
+    load: () => import('./commands/invalidate.ts'),
   },
   query: {
     operands: ['SQL', '[PARAM…]'],
@@ -106,7 +123,14 @@ for NULL write null into the statement.`,
   stats: {
     operands: [],
     summary: 'one look: hits by tier, sizes against limits, pools, workers, memory',
-    options: { ...SOCKET_OPTION, ...JSON_OPTION },
+    options: {
+      key: {
+        value: 'KEY',
+        doc: 'what is known of one key instead: tiers, tags, why it lives so long',
+      },
+      ...SOCKET_OPTION,
+      ...JSON_OPTION,
+    },
     load: () => import('./commands/stats.ts'),
   },
   health: {

@@ -16,14 +16,16 @@ export function readInput(name: string, spec: CommandSpec, args: readonly string
   const operands = positionals.map(unguarded)
   checkOperands(name, spec, operands)
   const options: Record<string, string | undefined> = {}
+  const lists: Record<string, readonly string[]> = {}
   const switches = new Set<string>()
   for (const [option, value] of Object.entries(values)) {
     const { later } = spec.options[option]!
     if (later !== undefined) throw new UsageError(`--${option}: ${later}`, name)
-    if (typeof value === 'string') options[option] = unguarded(value)
+    if (Array.isArray(value)) lists[option] = value.map(each => unguarded(String(each)))
+    else if (typeof value === 'string') options[option] = unguarded(value)
     else switches.add(option)
   }
-  return { operands, options, switches, isJson: switches.has('json') }
+  return { operands, options, lists, switches, isJson: switches.has('json') }
 }
 
 /** The milliseconds of an option such as `--ttl 30s`; a bare number counts `bareUnitMs` each, where that is given. */
@@ -44,9 +46,12 @@ export function durationOption(
 
 function parse(name: string, spec: CommandSpec, args: readonly string[]) {
   const options = Object.fromEntries(
-    Object.entries(spec.options).map(([option, { value }]) => [
+    Object.entries(spec.options).map(([option, { value, repeats }]) => [
       option,
-      { type: value === undefined ? ('boolean' as const) : ('string' as const) },
+      {
+        type: value === undefined ? ('boolean' as const) : ('string' as const),
+        multiple: repeats === true,
+      },
     ]),
   )
   try {

@@ -90,6 +90,7 @@ export class Hearth extends EventEmitter<{ state: [HearthState, Error?] }> {
 
   /** The engine's figures. */
   stats(): Promise<EngineStats> {
+    this.cache.reportReads()
     return this.connection.request(new PlainRequest(OPS.STATS.code)) as Promise<EngineStats>
   }
 

@@ -13,6 +13,7 @@ import {
   SEGMENT_BYTES_MIN,
   SEGMENT_LAYOUT,
   SEGMENT_MAGIC,
+  SLOT,
   STATE,
 } from '../cache/segment.ts'
 import { decodeValue } from '../protocol/payload.ts'
@@ -96,6 +97,7 @@ function checkSegment(words: Int32Array, engineId: string): void {
   const totalBytes = words[HEADER.totalBytes]!
   const slotCount = words[HEADER.slotCount]!
   const slotsAt = words[HEADER.slotsAt]!
+  const tagCount = words[HEADER.tagCount]!
   const guardAt = words[HEADER.guard]! * 4
   const isWhole =
     bytes >= SEGMENT_BYTES_MIN &&
@@ -106,7 +108,10 @@ function checkSegment(words: Int32Array, engineId: string): void {
     slotCount > 0 &&
     (slotCount & (slotCount - 1)) === 0 &&
     slotsAt === HEADER.bytes &&
-    words[HEADER.storageAt] === slotsAt + slotCount * 16 &&
+    words[HEADER.tagsAt] === slotsAt + slotCount * SLOT.bytes &&
+    tagCount > 0 &&
+    (tagCount & (tagCount - 1)) === 0 &&
+    words[HEADER.storageAt] === words[HEADER.tagsAt]! + tagCount * 4 &&
     words[HEADER.storageAt]! < totalBytes &&
     guardAt >= HEADER.guardAt &&
     guardAt < HEADER.bytes

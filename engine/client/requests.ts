@@ -11,12 +11,14 @@ import type { Request } from './inflight.ts'
 /** Errors that mean "the engine cannot answer now", as against "the request is wrong". */
 const DOWN: ReadonlySet<ErrorCode> = new Set(['UNAVAILABLE', 'TIMEOUT', 'BUSY'])
 
-function failOpen<T>(error: HearthError, value: T): T {
+/** What stands for an answer when the engine is down; any other error is thrown. */
+export function failOpen<T>(error: HearthError, value: T): T {
   if (DOWN.has(error.code)) return value
   throw error
 }
 
-abstract class KeyRequest {
+/** A request about one key. */
+export abstract class KeyRequest {
   readonly key: string
 
   constructor(key: string) {
@@ -30,6 +32,16 @@ abstract class KeyRequest {
   write(target: Buffer, at: number): number {
     return writeText(target, at, this.key)
   }
+}
+
+/** What a ttl takes at most: undefined for the default, milliseconds, or a policy's name. */
+export function ttlBytesMax(ttl: number | string | undefined): number {
+  return typeof ttl === 'string' ? textBytesMax(ttl) : SCALAR_BYTES_MAX
+}
+
+export function writeTtl(target: Buffer, at: number, ttl: number | string | undefined): number {
+  if (ttl === undefined) return writeNil(target, at)
+  return typeof ttl === 'string' ? writeText(target, at, ttl) : writeUint(target, at, ttl)
 }
 
 export class GetRequest extends KeyRequest implements Request {
@@ -47,33 +59,11 @@ export class OpenGetRequest extends GetRequest {
   }
 }
 
-/** GET that also tells the tier. */
-export class LookupRequest extends KeyRequest implements Request {
-  readonly op = OPS.GET.code
-  readonly isRepeatable = true
-  private readonly isFailOpen: boolean
-
-  constructor(key: string, isFailOpen: boolean) {
-    super(key)
-    this.isFailOpen = isFailOpen
-  }
-
-  read(op: number, bytes: Buffer, start: number, end: number): unknown {
-    if (op === REPLIES.MISS.code) return undefined
-    const tier = op === REPLIES.VALUE_MEMORY.code ? 'memory' : 'sqlite'
-    return { value: decodeValue(bytes, start, end), tier }
-  }
-
-  giveUp(error: HearthError): unknown {
-    if (!this.isFailOpen) throw error
-    return failOpen(error, undefined)
-  }
-}
-
 export class DelRequest extends KeyRequest implements Request {
   readonly op = OPS.DEL.code
   readonly isRepeatable = true
 
+  /** What a client must not read in place while this is unanswered. */
   get written(): string {
     return this.key
   }
@@ -108,15 +98,11 @@ export class SetRequest extends KeyRequest implements Request {
   }
 
   override bodyBytesMax(): number {
-    const ttlBytes = typeof this.ttl === 'string' ? textBytesMax(this.ttl) : SCALAR_BYTES_MAX
-    return textBytesMax(this.key) + ttlBytes + 1 + this.value.length
+    return textBytesMax(this.key) + ttlBytesMax(this.ttl) + 1 + this.value.length
   }
 
   override write(target: Buffer, at: number): number {
-    let end = writeText(target, at, this.key)
-    if (this.ttl === undefined) end = writeNil(target, end)
-    else if (typeof this.ttl === 'string') end = writeText(target, end, this.ttl)
-    else end = writeUint(target, end, this.ttl)
+    let end = writeTtl(target, writeText(target, at, this.key), this.ttl)
     end = writeUint(target, end, DURABILITY[this.durability])
     this.value.copy(target, end)
     return end + this.value.length

@@ -50,10 +50,13 @@ export const SCHEMA = {
   'sqlite.busy_timeout': { type: 'duration', default: '30s', max: TIMER_MAX, reloadable: false, doc: 'how long SQLite waits for a lock' },
   'sqlite.synchronous': { type: 'enum', values: ['OFF', 'NORMAL', 'FULL'], default: 'NORMAL', reloadable: false, doc: 'when SQLite waits for the disk; NORMAL survives a crash of the engine, FULL a power cut too' },
   'sqlite.cache_bytes': { type: 'size', default: '2MiB', min: '64KiB', max: '1GiB', reloadable: false, doc: 'SQLite\'s page cache' },
+  'sqlite.flush_interval': { type: 'duration', default: '1s', max: '60s', reloadable: false, doc: 'how long a set with durability memory may be kept off the disk, so that one written over soon is never written; 0: not at all' },
+  'sqlite.compress_from_bytes': { type: 'size', default: 'off', unbounded: 'off', min: 64, reloadable: false, doc: 'values from this size on are compressed on disk (zstd); off: none' },
 
   'cache.max_key_bytes': { type: 'size', default: '1KiB', min: 1, max: 65_535, reloadable: false, doc: 'longest key; a key\'s length has 16 bits' },
   'cache.max_value_bytes': { type: 'size', default: '8MiB', min: 1, max: '15MiB', reloadable: false, doc: 'largest value; a frame\'s length has 24 bits' },
   'cache.default_ttl': { type: 'duration', default: '1h', min: '1ms', max: TTL_MAX, reloadable: true, doc: 'time to live of an entry that is set without one' },
+  'cache.hit_rate_target': { type: 'fraction', default: 0.8, reloadable: true, doc: 'a warning is logged and shown in health when fewer of the gets are answered from either tier; 0: never' },
 
   'ttl.*': { type: 'duration', min: '1ms', max: TTL_MAX, named: { session: '30m', auth: '1h', decision: '5m', rule: '1h', static: '24h', api: '10m', compliance: '15m', synthesis: '20m' }, reloadable: true, doc: 'times to live by name, for { policy: \'session\' }; add your own' },
 

@@ -82,6 +82,16 @@ export const VALUE_TYPES = {
     write: String,
     bare: true,
   },
+  fraction: {
+    expected: () => 'a number from 0 to 1, such as 0.8',
+    read: raw => {
+      const isText = typeof raw === 'string' && /^\d?\.?\d{1,9}$/.test(raw.trim())
+      const number = isText ? Number(raw) : raw
+      return typeof number === 'number' && number >= 0 && number <= 1 ? number : new Refused()
+    },
+    write: String,
+    bare: true,
+  },
   mode: {
     expected: () => 'file permissions in octal, such as "0660" or 0o660',
     read: raw => numberFrom(raw, octalNumber),

@@ -5,15 +5,26 @@
 
 import type { Memory } from '../cache/memory.ts'
 import { monotonicMs } from '../clock.ts'
-import type { EngineStats, Health, PartHealth, Status } from '../figures.ts'
+import type {
+  CacheFigures,
+  EngineStats,
+  Health,
+  PartHealth,
+  ReadFigures,
+  Status,
+} from '../figures.ts'
 import type { WorkerPool } from '../pool/pool.ts'
-import type { CacheCounters } from '../router/cache_ops.ts'
+import type { CacheCounters } from '../router/cache_state.ts'
+import type { Namespaces } from '../router/namespaces.ts'
 import { footprint } from './footprint.ts'
+import type { HitRate } from './hit_rate.ts'
 
 export interface Parts {
   readonly memory: Memory
   readonly pool: WorkerPool
   readonly counters: CacheCounters
+  readonly namespaces: Namespaces
+  readonly hitRate: HitRate
   readonly hasPostgres: boolean
   clientCount(): number
 }
@@ -40,6 +51,8 @@ export class EngineOverview {
         writes: counters.writes,
         failedWrites: counters.failedWrites,
       },
+      cache: this.cache(),
+      namespaces: this.parts.namespaces.figures(),
       pools: (workers['postgres'] ?? {}) as Record<string, Figures>,
       workers: pool.state(),
       clients: this.parts.clientCount(),
@@ -48,11 +61,38 @@ export class EngineOverview {
     }
   }
 
+  /** All reads so far, by what answered them. */
+  reads(): ReadFigures {
+    const { memory, counters } = this.parts
+    return {
+      memoryHits: memory.stats().hits,
+      sqliteHits: counters.sqliteHits,
+      misses: counters.misses,
+    }
+  }
+
+  private cache(): CacheFigures {
+    const { counters, hitRate } = this.parts
+    const { memoryHits, sqliteHits, misses } = this.reads()
+    const all = memoryHits + sqliteHits + misses
+    const share = (count: number): number | null => (all === 0 ? null : count / all)
+    return {
+      hitRate: share(memoryHits + sqliteHits),
+      memoryHitRate: share(memoryHits),
+      sqliteHitRate: share(sqliteHits),
+      recentHitRate: hitRate.recent,
+      hitRateTarget: hitRate.target,
+      invalidatedTags: counters.invalidatedTags,
+      invalidatedPatterns: counters.invalidatedPatterns,
+    }
+  }
+
   async health(): Promise<Health> {
     const workers = await this.parts.pool.stats()
     const parts: Record<string, PartHealth> = {
       memory: { status: 'ok' },
       sqlite: sqliteHealth(workers['sqlite']),
+      cache: cacheHealth(this.parts.hitRate),
     }
     if (this.parts.hasPostgres) {
       for (const [name, figures] of Object.entries(workers['postgres'] ?? { main: undefined })) {
@@ -60,6 +100,16 @@ export class EngineOverview {
       }
     }
     return { status: worst(parts), parts }
+  }
+}
+
+/** Never worse than ok: few hits are a reason to look, not a fault. */
+function cacheHealth({ recent, target, warning }: HitRate): PartHealth {
+  return {
+    status: 'ok',
+    hitRate: recent,
+    hitRateTarget: target,
+    ...(warning === undefined ? {} : { warning }),
   }
 }
 

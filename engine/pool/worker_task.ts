@@ -9,6 +9,9 @@ export interface SqliteOptions {
   readonly busyTimeoutMs: number
   readonly synchronous: 'OFF' | 'NORMAL' | 'FULL'
   readonly cacheBytes: number
+  readonly flushIntervalMs: number
+  /** Infinity: nothing is compressed. */
+  readonly compressFromBytes: number
 }
 
 export interface PostgresOptions {

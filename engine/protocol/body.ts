@@ -4,7 +4,7 @@
  *  Holds:  (1) no call allocates, but for `text()`.  (2) a reader never passes its end: bytes that are not what the
  *          table says throw HearthError PROTOCOL.
  *
- *  Only the msgpack forms that the arguments need are known here: str, unsigned integers, float64, nil. */
+ *  Only the msgpack forms that the arguments need are known here: str, bin, unsigned integers, float64, nil, array heads. */
 
 import { readUtf8, writeUtf8 } from '../bytes.ts'
 import { HearthError } from '../errors.ts'
@@ -22,6 +22,12 @@ const STR8 = 0xd9
 const STR16 = 0xda
 const STR32 = 0xdb
 const FIXSTR = 0xa0
+const FIXARRAY = 0x90
+const ARRAY16 = 0xdc
+const ARRAY32 = 0xdd
+const BIN8 = 0xc4
+const BIN16 = 0xc5
+const BIN32 = 0xc6
 
 const EMPTY = Buffer.alloc(0)
 
@@ -118,6 +124,29 @@ export function writeNil(target: Buffer, at: number): number {
   return at + 1
 }
 
+/** Writes the head of an array of so many elements, at most 2^32 - 1; returns the position behind it. */
+export function writeArrayHead(target: Buffer, at: number, count: number): number {
+  if (count < 16) {
+    target[at] = FIXARRAY | count
+    return at + 1
+  }
+  target[at] = ARRAY32
+  target.writeUInt32BE(count, at + 1)
+  return at + 5
+}
+
+/** What the head of an array takes at most. */
+export const ARRAY_HEAD_BYTES_MAX = 5
+
+/** Writes the head of a bin of so many bytes; returns where they go. Always BIN_HEAD_BYTES long. */
+export function writeBinHead(target: Buffer, at: number, bytes: number): number {
+  target[at] = BIN32
+  target.writeUInt32BE(bytes, at + 1)
+  return at + BIN_HEAD_BYTES
+}
+
+export const BIN_HEAD_BYTES = 5
+
 export class BodyReader {
   bytes: Buffer = EMPTY
   at = 0
@@ -172,6 +201,43 @@ export class BodyReader {
     if (head === FLOAT64) return this.float64()
     this.at--
     return this.uint()
+  }
+
+  /** The head of an array: how many elements follow. */
+  arrayHead(): number {
+    const head = this.byte()
+    if ((head & 0xf0) === FIXARRAY) return head & 0x0f
+    if (head === ARRAY16) return this.be16()
+    if (head === ARRAY32) return this.be32()
+    throw malformed('an array', head)
+  }
+
+  /** Reads a bin without copying it: its range is then in textStart and textEnd. */
+  binRange(): void {
+    const head = this.byte()
+    let length: number
+    if (head === BIN8) length = this.byte()
+    else if (head === BIN16) length = this.be16()
+    else if (head === BIN32) length = this.be32()
+    else throw malformed('a bin', head)
+    this.textStart = this.at
+    this.textEnd = this.at + length
+    if (this.textEnd > this.end) throw malformed('a bin within the frame', head)
+    this.at = this.textEnd
+  }
+
+  /** An unsigned integer; -1 for nil. */
+  maybeUint(): number {
+    if (this.peek() !== NIL) return this.uint()
+    this.at++
+    return -1
+  }
+
+  /** A float64. */
+  number(): number {
+    const head = this.byte()
+    if (head !== FLOAT64) throw malformed('a float64', head)
+    return this.float64()
   }
 
   /** A ttl: undefined for the default, a number of milliseconds, or a policy's name. */

@@ -20,6 +20,11 @@ const PG_TYPES_HEADER = join(ROOT, 'native-bindings', 'src', 'pg_types.h')
 
 const KINDS: Record<ArgKind, string> = {
   text: 'msgpack str, UTF-8',
+  texts: 'array of str',
+  uints: 'array of unsigned integers',
+  entries: 'array: a str and a bin, which holds one msgpack value, by turns',
+  maybe: 'nil, or an unsigned integer',
+  number: 'float64',
   uint: 'unsigned integer; past 32 bits a float64 that holds a whole number',
   time: 'float64 or unsigned integer, milliseconds since 1970; Infinity: never',
   ttl: 'nil: the default; unsigned integer: milliseconds; str: the name of a policy',

@@ -1,43 +1,16 @@
 /** The protocol as one table: every frame's code, direction and arguments. Types, codec and PROTOCOL.md derive from it.
  *  Owns:   PROTOCOL_VERSION, OPS (requests), REPLIES.   Not here: the header's layout (header.ts), bytes (body.ts).
- *  Thread: any.   Length: one table; a row more is no idea more.
+ *  Thread: any.
  *  Holds:  (1) codes never change once released.  (2) requests are below 0x80, replies from 0x80 up, so a frame's
  *          direction shows in one bit.  (3) `raw` is only ever the last argument: it runs to the end of the frame.
  *  Length: a table is one idea, however many rows it has. */
 
+import { CACHE_OPS, CACHE_REPLIES } from './cache_spec.ts'
+import type { FrameSpec } from './frame_spec.ts'
+
+export type { ArgKind, FrameSpec } from './frame_spec.ts'
+
 export const PROTOCOL_VERSION = 1
-
-/** How an argument stands in a body. A body is a sequence of msgpack values, one an argument.
- *  text: str · uint: unsigned integer · time: float64 or unsigned integer, milliseconds since 1970 ·
- *  ttl: nil (the default), unsigned integer of milliseconds, or str (a policy's name) ·
- *  any: one msgpack value, decoded by the receiver · raw: one msgpack value that Hearth never decodes · bytes: plain bytes ·
- *  shape: bin with the columns of a result · count: unsigned integer or nil · values: array of a result's values (rows.ts) */
-export type ArgKind =
-  | 'text'
-  | 'uint'
-  | 'time'
-  | 'ttl'
-  | 'any'
-  | 'raw'
-  | 'bytes'
-  | 'shape'
-  | 'count'
-  | 'values'
-
-export interface FrameSpec {
-  readonly code: number
-  readonly args: readonly (readonly [name: string, kind: ArgKind])[]
-  /** `socket` = between client and engine; `ring` = between the main thread and a worker; `both`. */
-  readonly on: 'socket' | 'ring' | 'both'
-  /** The worker kind that answers it when main alone cannot; `main` = no worker is asked. */
-  readonly worker?: 'main' | 'sqlite' | 'postgres'
-  /** May be sent again after a reconnect: it changes nothing, or changes it to the same thing. */
-  readonly repeatable?: boolean
-  readonly replies?: readonly string[]
-  /** Of a reply: more frames of the same id (on a ring: of the same ticket) follow. */
-  readonly more?: boolean
-  readonly doc: string
-}
 
 export const OPS = {
   HELLO: {
@@ -114,6 +87,7 @@ export const OPS = {
     replies: ['RESULT'],
     doc: 'Keys that match a glob, in order, after the one given; RESULT is an array of at most `limit` keys.',
   },
+  ...CACHE_OPS,
   QUERY: {
     code: 0x20,
     args: [
@@ -125,8 +99,8 @@ export const OPS = {
     ],
     on: 'both',
     worker: 'postgres',
-    replies: ['RESULT'],
-    doc: 'One statement, autocommit. RESULT is a map: rows, rowCount, fields, command, source.',
+    replies: ['ROWS'],
+    doc: 'One statement, autocommit.',
   },
   CANCEL: {
     code: 0x21,
@@ -297,12 +271,13 @@ export const OPS = {
     args: [
       ['key', 'text'],
       ['expiresAtMs', 'time'],
+      ['version', 'time'],
       ['value', 'raw'],
     ],
     on: 'ring',
     worker: 'sqlite',
     replies: ['OK'],
-    doc: 'SET as the sqlite worker sees it: the expiry is absolute.',
+    doc: 'SET as the sqlite worker sees it: the expiry is absolute, and main has given a version.',
   },
   READ_PART: {
     code: 0x41,
@@ -400,6 +375,7 @@ export const REPLIES = {
     on: 'both',
     doc: 'The result of a statement: who answered, its columns, what it did, and its rows.',
   },
+  ...CACHE_REPLIES,
   ERROR: {
     code: 0x8f,
     args: [
@@ -415,6 +391,7 @@ export const REPLIES = {
     args: [
       ['key', 'text'],
       ['expiresAtMs', 'time'],
+      ['version', 'time'],
       ['value', 'raw'],
     ],
     on: 'ring',
@@ -424,7 +401,9 @@ export const REPLIES = {
     code: 0xc1,
     args: [
       ['key', 'text'],
-      ['version', 'uint'],
+      ['expiresAtMs', 'time'],
+      ['version', 'time'],
+      ['tags', 'uints'],
       ['bytes', 'uint'],
     ],
     on: 'ring',

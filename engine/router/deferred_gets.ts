@@ -10,7 +10,21 @@ import type { ReplyWriter } from './reply.ts'
 /** Who answers a get. */
 export interface Gets {
   lease(): Lease
-  get(replies: ReplyWriter, id: number, bytes: Buffer, start: number, end: number): boolean
+  again(
+    op: number,
+    replies: ReplyWriter,
+    id: number,
+    bytes: Buffer,
+    start: number,
+    end: number,
+  ): boolean
+}
+
+interface Deferred {
+  readonly gets: Gets
+  readonly op: number
+  readonly id: number
+  readonly body: Buffer
 }
 
 /** Asked for again at a time: at most so many values of a piece's length are on their way then. */
@@ -18,18 +32,16 @@ const ASK_COUNT_MAX = 16
 
 export class DeferredGets {
   private readonly replies: ReplyWriter
-  private readonly gets: Gets
-  private readonly queue: { readonly id: number; readonly body: Buffer }[] = []
+  private readonly queue: Deferred[] = []
   private isArmed = false
 
-  constructor(replies: ReplyWriter, gets: Gets) {
+  constructor(replies: ReplyWriter) {
     this.replies = replies
-    this.gets = gets
   }
 
   /** Keeps a get that is counted as in flight; `body` is the caller's gift. */
-  add(id: number, body: Buffer): void {
-    this.queue.push({ id, body })
+  add(gets: Gets, op: number, id: number, body: Buffer): void {
+    this.queue.push({ gets, op, id, body })
     if (this.isArmed) return
     this.isArmed = true
     this.replies.onceSent(this.turn)
@@ -40,16 +52,16 @@ export class DeferredGets {
     if (replies.isEnded) return
     const count = Math.min(queue.length, ASK_COUNT_MAX)
     for (let i = 0; i < count; i++) {
-      const { id, body } = queue[0]!
-      replies.inflight-- // get() counts it again.
-      if (!this.gets.get(replies, id, body, 0, body.length)) {
+      const { gets, op, id, body } = queue[0]!
+      replies.inflight-- // again() counts it anew.
+      if (!gets.again(op, replies, id, body, 0, body.length)) {
         replies.inflight++
-        this.gets.lease().onceRoom(this.turn)
+        gets.lease().onceRoom(this.turn)
         return
       }
       queue.shift()
+      gets.lease().publish() // This is no turn of a session's, which would do it.
     }
-    this.gets.lease().publish() // This is no turn of a session's, which would do it.
     this.isArmed = queue.length > 0
     if (this.isArmed) replies.onceSent(this.turn)
     else replies.flush()

@@ -20,6 +20,8 @@ export class LargeRead {
   private readonly version: number
   private readonly totalBytes: number
   private readonly partBytes: number
+  /** LOOKUP's: what stands before the value, and the reply that ends it. */
+  private readonly head: Buffer | undefined
   private offset = 0
 
   constructor(
@@ -30,6 +32,7 @@ export class LargeRead {
     version: number,
     totalBytes: number,
     partBytes: number,
+    head?: Buffer,
   ) {
     this.lease = lease
     this.replies = replies
@@ -38,6 +41,7 @@ export class LargeRead {
     this.version = version
     this.totalBytes = totalBytes
     this.partBytes = partBytes
+    this.head = head
   }
 
   /** Asks for the first piece, now or when another transfer of this connection has ended. */
@@ -77,10 +81,13 @@ export class LargeRead {
       )
       return
     }
+    if (this.offset === 0 && this.head !== undefined)
+      this.replies.frame(REPLIES.PART.code, this.id, this.head, 0, this.head.length)
     this.offset += end - start
     if (this.offset >= this.totalBytes) {
       this.replies.inflight--
-      this.replies.frame(REPLIES.VALUE_SQLITE.code, this.id, bytes, start, end)
+      const op = this.head === undefined ? REPLIES.VALUE_SQLITE.code : REPLIES.ENTRY.code
+      this.replies.frame(op, this.id, bytes, start, end)
       this.ended()
       return
     }

@@ -7,7 +7,7 @@
 import { HearthError, toHearthError } from '../errors.ts'
 import { encodeValue } from '../protocol/payload.ts'
 import { OPS, REPLIES } from '../protocol/spec.ts'
-import type { CacheOps } from './cache_ops.ts'
+import type { Cache } from './cache.ts'
 import type { ReplyWriter } from './reply.ts'
 import type { SqlOps } from './sql_ops.ts'
 
@@ -18,11 +18,11 @@ export interface Overview {
 }
 
 export class Router {
-  private readonly cache: CacheOps
+  private readonly cache: Cache
   private readonly sql: SqlOps
   private readonly overview: Overview
 
-  constructor(cache: CacheOps, sql: SqlOps, overview: Overview) {
+  constructor(cache: Cache, sql: SqlOps, overview: Overview) {
     this.cache = cache
     this.sql = sql
     this.overview = overview
@@ -40,11 +40,11 @@ export class Router {
     try {
       switch (op) {
         case OPS.GET.code:
-          return this.cache.get(replies, id, bytes, start, end)
+          return this.cache.ops.get(replies, id, bytes, start, end)
         case OPS.SET.code:
-          return this.cache.set(replies, id, bytes, start, end)
+          return this.cache.ops.set(replies, id, bytes, start, end)
         case OPS.DEL.code:
-          return this.cache.del(replies, id, bytes, start, end)
+          return this.cache.ops.del(replies, id, bytes, start, end)
         case OPS.QUERY.code:
           return this.sql.query(replies, id, bytes, start, end)
         case OPS.BEGIN.code:
@@ -65,7 +65,7 @@ export class Router {
           this.sql.cancel(replies, id)
           return true
         case OPS.KEYS.code:
-          return this.cache.keys(replies, id, bytes, start, end)
+          return this.cache.ops.keys(replies, id, bytes, start, end)
         case OPS.PING.code:
           replies.ok(id)
           return true
@@ -74,6 +74,7 @@ export class Router {
         case OPS.HEALTH.code:
           return this.answerLater(replies, id, this.overview.health())
         default:
+          if (this.cache.handles(op)) return this.cache.handle(replies, op, id, bytes, start, end)
           throw new HearthError('PROTOCOL', `no operation has the code 0x${op.toString(16)}`)
       }
     } catch (error) {

@@ -62,6 +62,11 @@ export interface AttachedPage {
   release(): void
 }
 
+/** Operations whose bodies are as long as their users make them. */
+const LONG_OPS: ReadonlySet<number> = new Set(
+  [OPS.SET, OPS.STORE, OPS.SET_MANY, OPS.QUERY, OPS.EXECUTE, OPS.STREAM].map(op => op.code),
+)
+
 export class Session {
   readonly id: string
   readonly peer: Peer
@@ -251,7 +256,7 @@ export class Session {
 
   /** A body over its limit: a value gets its coded error and is read past, anything else is not a frame of ours. */
   private refuseBody(op: number, id: number, bodyBytes: number): void {
-    if (this.state !== 'serving' || !MAY_BE_LONG.has(op)) {
+    if (this.state !== 'serving' || !LONG_OPS.has(op)) {
       this.refuse(
         id,
         new HearthError(
@@ -369,6 +374,3 @@ export class Session {
 }
 
 /** Operations whose body is as long as what their user gives them. */
-const MAY_BE_LONG: ReadonlySet<number> = new Set(
-  [OPS.SET, OPS.QUERY, OPS.EXECUTE, OPS.STREAM].map(op => op.code),
-)

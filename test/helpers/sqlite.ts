@@ -79,6 +79,8 @@ export class Tier {
   readonly answers = new Map<number, Answer>()
   private readonly replies: Replies
   private readonly bytes: Buffer
+  /** What main would give to the next write. */
+  version: number
   private nextTicket = 1
 
   constructor(options: StoreOptions, frameBytes = 1024 * 1024) {
@@ -94,17 +96,19 @@ export class Tier {
       fail: (ticket, error) => this.take(ticket, { name: 'ERROR', body: Buffer.alloc(0), error }),
     }
     this.handler = createSqliteHandler(options)
+    this.version = this.stats()['nextVersion']!
   }
 
   flush(): void {
     this.handler.flush!(this.replies)
   }
 
-  put(key: string, value: Uint8Array, expiresAtMs = Infinity): number {
+  put(key: string, value: Uint8Array, expiresAtMs = Infinity, op: number = OPS.PUT.code): number {
     let at = writeText(this.bytes, 8, key)
     at = writeTime(this.bytes, at, expiresAtMs)
+    at = writeTime(this.bytes, at, this.version++)
     this.bytes.set(value, at)
-    return this.send(OPS.PUT.code, at + value.length)
+    return this.send(op, at + value.length)
   }
 
   get(key: string): number {
@@ -149,12 +153,16 @@ export class Tier {
     if (name === 'MISS') return undefined
     const reader = new BodyReader().reset(body, 0, body.length)
     if (reader.text() !== key) throw new Error('another key came back')
-    if (name === 'FOUND') {
-      reader.time()
-      return body.subarray(reader.at)
+    reader.time()
+    const version = reader.time()
+    if (name === 'FOUND') return body.subarray(reader.at)
+    if (name === 'FOUND_EXTRA') {
+      reader.uint()
+      reader.uint()
     }
+    for (let left = reader.arrayHead(); left > 0; left--) reader.uint()
+    if (name === 'FOUND_EXTRA') return body.subarray(reader.at)
     if (name !== 'FOUND_LARGE') throw new Error(`${name} to a GET`)
-    const version = reader.uint()
     const bytes = reader.uint()
     const parts: Buffer[] = []
     for (let offset = 0; offset < bytes; offset += parts.at(-1)!.length) {
@@ -170,7 +178,10 @@ export class Tier {
     if (name !== 'FOUND_LARGE') throw new Error(`${name}, not FOUND_LARGE`)
     const reader = new BodyReader().reset(body, 0, body.length)
     reader.text()
-    return { version: reader.uint(), bytes: reader.uint() }
+    reader.time()
+    const version = reader.time()
+    reader.arrayHead()
+    return { version, bytes: reader.uint() }
   }
 
   partNow(key: string, version: number, offset: number, limit: number): Buffer | undefined {

@@ -6,7 +6,7 @@
 
 import { LANE_DEPTH_MAX, type Lane } from './lane.ts'
 
-/** Another lane is opened when each has so many in flight: few lanes that are full send more at a time (bench/micro/pipeline.bench.ts). */
+/** Another lane is opened when each has so many in flight: few full lanes send more at a time (bench/micro/pipeline.bench.ts). */
 const GROW_DEPTH = 24
 
 export class LaneChoice {

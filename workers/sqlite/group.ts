@@ -9,21 +9,34 @@
  *                        └─error─▶ failed ──flush──▶ idle      which are half of what a read costs */
 
 import { HearthError } from '../../engine/errors.ts'
+import { SCALAR_BYTES_MAX, writeUint } from '../../engine/protocol/body.ts'
 import { REPLIES } from '../../engine/protocol/spec.ts'
 import type { Replies } from '../handler.ts'
 import type { Doubts } from './doubts.ts'
+import type { Entries } from './entries.ts'
 import type { Room } from './room.ts'
 import { type SqliteStore, textOf } from './store.ts'
 import type { Upkeep } from './upkeep.ts'
 
-/** What is answered to a committed write: OK, or the COUNT that a DEL found. */
+/** What is answered to a committed write: a COUNT from 0 up, OK, or a reply of its own. */
 export const OUTCOME_OK = -1
+const OUTCOME_REPLY = -2
+/** The ticket of what nobody waits for. */
+export const NOBODY = -1
 
 const WAL_STUCK =
   'another process has held a read transaction on the cache file for too long: end it there'
 
 const OK_BODY = Buffer.alloc(0)
-const COUNT_BODIES = [Buffer.from([0]), Buffer.from([1])] as const
+const countBody = Buffer.alloc(SCALAR_BYTES_MAX)
+
+interface GroupParts {
+  readonly store: SqliteStore
+  readonly room: Room
+  readonly doubts: Doubts
+  readonly upkeep: Upkeep
+  readonly entries: Entries
+}
 
 export class Group {
   commits = 0
@@ -33,6 +46,9 @@ export class Group {
   private hasRead = false
   private readonly tickets: number[] = []
   private readonly outcomes: number[] = []
+  /** Replies of OUTCOME_REPLY, in the order of their tickets. */
+  private readonly bodies: { readonly op: number; readonly body: Buffer }[] = []
+  private rows = 0
   /** Keys written or to be mended in this transaction: doubted if it fails. */
   private readonly keys: string[] = []
   private valueBytes = 0
@@ -44,12 +60,16 @@ export class Group {
   private readonly room: Room
   private readonly doubts: Doubts
   private readonly upkeep: Upkeep
+  private readonly entries: Entries
+  private readonly isReady: () => boolean
 
-  constructor(store: SqliteStore, room: Room, doubts: Doubts, upkeep: Upkeep) {
+  constructor({ store, room, doubts, upkeep, entries }: GroupParts, isReady: () => boolean) {
+    this.isReady = isReady
     this.store = store
     this.room = room
     this.doubts = doubts
     this.upkeep = upkeep
+    this.entries = entries
   }
 
   /** Before each read. Throws what SQLite throws. */
@@ -63,29 +83,49 @@ export class Group {
   }
 
   /** Before each write: opens the transaction. False when the disk does not take it; then `refuse` answers. */
-  beforeWrite(valueBytes: number, replies: Replies): boolean {
+  beforeWrite(valueBytes: number, replies: Replies, rows = 1): boolean {
     const { room } = this
     if (this.state === 'writing') {
-      const walBytes = room.walBytes(this.tickets.length + 1, this.valueBytes + valueBytes)
+      const walBytes = room.walBytes(this.rows + rows, this.valueBytes + valueBytes)
       if (room.walBytesUsed + walBytes > room.walBytesMax) this.commit(replies)
     }
     if (this.state === 'failed') return false
     this.valueBytes += valueBytes
+    this.rows += rows
     if (valueBytes > room.walBytesMax - room.walBytesDue) this.isLarge = true
     return this.state === 'writing' || this.begin(replies)
   }
 
-  /** After each write that SQLite took. */
-  add(ticket: number, outcome: number, key: string): void {
+  /** A write that is answered with the COMMIT. `key`: what is doubted if that fails. */
+  add(ticket: number, outcome: number, key?: string): void {
     this.tickets.push(ticket)
     this.outcomes.push(outcome)
+    if (key !== undefined) this.keys.push(key)
+  }
+
+  /** The same, with a reply of its own; `body` is the caller's gift. */
+  addReply(ticket: number, op: number, body: Buffer, key?: string): void {
+    this.bodies.push({ op, body })
+    this.add(ticket, OUTCOME_REPLY, key)
+  }
+
+  /** A key that is written though nobody waits for it. */
+  addUnasked(key: string): void {
     this.keys.push(key)
+    this.writes++
+  }
+
+  /** Answers when what has been written so far is committed: with the group, or now. */
+  addBarrier(ticket: number, replies: Replies): void {
+    if (this.state === 'failed') replies.fail(ticket, this.error!)
+    else if (this.state === 'writing') this.add(ticket, OUTCOME_OK)
+    else replies.reply(REPLIES.OK.code, ticket, OK_BODY)
   }
 
   /** A write that was not tried since the group had failed. */
-  refuse(ticket: number, key: string, replies: Replies): void {
-    this.doubts.add(key)
-    replies.fail(ticket, this.error!)
+  refuse(ticket: number, key: string | undefined, replies: Replies): void {
+    if (key !== undefined) this.doubts.add(key)
+    if (ticket !== NOBODY) replies.fail(ticket, this.error!)
   }
 
   /** Something failed inside the transaction: all of it is undone and answered. */
@@ -95,6 +135,7 @@ export class Group {
     this.state = 'failed'
     this.rollback()
     this.room.reset()
+    this.entries.rolledBack()
     this.store.failed('write', error)
     for (const key of this.keys) this.doubts.add(key)
     for (const ticket of this.tickets) replies.fail(ticket, this.error)
@@ -125,7 +166,7 @@ export class Group {
         this.store.beginAnew()
         this.doubts.clear()
       }
-      if (!this.store.available()) throw new HearthError('UNAVAILABLE', this.store.health().reason)
+      if (!this.isReady()) throw new HearthError('UNAVAILABLE', this.store.health().reason)
       if (this.room.walStuck) throw new HearthError('UNAVAILABLE', WAL_STUCK)
       if (this.state === 'reading') this.endRead()
       this.store.statements!.beginWrite.run()
@@ -143,11 +184,12 @@ export class Group {
   private mend(): void {
     if (!this.doubts.any) return
     this.doubts.moveTo(this.keys)
-    for (const key of this.keys) this.store.statements!.del.get(key)
+    for (const key of this.keys) this.entries.remove(key, 0)
   }
 
   private commit(replies: Replies): void {
     try {
+      this.entries.beforeCommit()
       this.store.statements!.commit.run()
     } catch (error) {
       this.fail(error, replies)
@@ -157,10 +199,16 @@ export class Group {
     this.commits++
     this.writes += this.tickets.length
     if (this.store.degraded) this.store.succeeded('write')
-    for (let i = 0; i < this.tickets.length; i++) {
+    for (let i = 0, replied = 0; i < this.tickets.length; i++) {
+      const ticket = this.tickets[i]!
       const outcome = this.outcomes[i]!
-      if (outcome === OUTCOME_OK) replies.reply(REPLIES.OK.code, this.tickets[i]!, OK_BODY)
-      else replies.reply(REPLIES.COUNT.code, this.tickets[i]!, COUNT_BODIES[outcome]!)
+      if (outcome === OUTCOME_OK) replies.reply(REPLIES.OK.code, ticket, OK_BODY)
+      else if (outcome === OUTCOME_REPLY) {
+        const { op, body } = this.bodies[replied++]!
+        replies.reply(op, ticket, body)
+      } else {
+        replies.reply(REPLIES.COUNT.code, ticket, countBody, 0, writeUint(countBody, 0, outcome))
+      }
     }
     const isLarge = this.isLarge
     this.clear()
@@ -189,6 +237,8 @@ export class Group {
     this.tickets.length = 0
     this.outcomes.length = 0
     this.keys.length = 0
+    this.bodies.length = 0
+    this.rows = 0
     this.valueBytes = 0
     this.isLarge = false
   }

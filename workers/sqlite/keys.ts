@@ -6,8 +6,9 @@
  *          matches little reads them all before it answers, about a second for a million. */
 
 import { wallMs } from '../../engine/clock.ts'
+import type { Glob } from '../../engine/glob.ts'
 import type { Doubts } from './doubts.ts'
-import type { Glob } from './glob.ts'
+import type { Entries } from './entries.ts'
 import type { Statements } from './statements.ts'
 
 const SCAN_ROWS = 256
@@ -15,6 +16,7 @@ const SCAN_ROWS = 256
 /** Appends at most `limit` keys that come after `after` to `found`. */
 export function scanKeys(
   statements: Statements,
+  entries: Entries,
   doubts: Doubts,
   glob: Glob,
   after: string,
@@ -26,9 +28,10 @@ export function scanKeys(
   const startsAtPrefix = Buffer.compare(Buffer.from(after), Buffer.from(glob.prefix)) < 0
   let rows = startsAtPrefix ? keysFrom.all(glob.prefix, SCAN_ROWS) : keysAfter.all(after, SCAN_ROWS)
   for (;;) {
-    for (const [key, expiresAtMs] of rows) {
+    for (const [key, goneAtMs, , meta] of rows) {
       if (found.length >= limit || !key.startsWith(glob.prefix)) return
-      if (expiresAtMs > nowMs && glob.matches(key) && !doubts.holds(key)) found.push(key)
+      if (glob.matches(key) && entries.isLive(goneAtMs, meta, nowMs) && !doubts.holds(key))
+        found.push(key)
     }
     if (rows.length < SCAN_ROWS) return
     rows = keysAfter.all(rows.at(-1)![0], SCAN_ROWS)

@@ -39,6 +39,8 @@ export class Room {
   evictions = 0
   /** A checkpoint cannot catch up with the WAL, which has grown past the whole bound: no writes until it does. */
   walStuck = false
+  /** Told how many of the oldest rows are about to go. */
+  beforeEviction: (rows: number) => void = () => undefined
 
   private readonly store: SqliteStore
   /** Pages that may still be used before the next look; 0 after anything that could have changed them. */
@@ -101,6 +103,7 @@ export class Room {
 
   /** Evicts one run of the oldest keys; false when there are none. */
   evictRun(): boolean {
+    this.beforeEviction(this.evictRows)
     const { changes } = this.store.statements!.evict.run(this.evictRows)
     // A deletion that cascades counts its parts nowhere: `changes` is rows of entries.
     this.evictions += changes

@@ -3,6 +3,8 @@
  *  Thread: the sqlite worker.
  *  Holds:  (1) one row of `entries` a key.  (2) a value is either in its row or in `parts`, never in both: `large_bytes` is
  *          null exactly when `value` is not.  (3) ids grow, so the lowest is the key that came first.
+ *          (4) `expires_at` is when a row may go, its grace included.  (5) `tagged` has a row for each tag in an entry's meta,
+ *          and `tags.entries` counts those of the tag's present version; tags.ts keeps both, in the entry's transaction.
  *
  *  The shape is measured (bench/micro/sqlite_schema.bench.ts): WITHOUT ROWID spills values past 1 KB to pages of their own,
  *  three times the disk and half the speed; `replace` and a version as rowid write twice as many pages as an upsert;
@@ -11,19 +13,40 @@
 import type { Connection } from './store.ts'
 
 export const APPLICATION_ID = 0x48727468 // 'Hrth'
-export const SCHEMA_VERSION = 1
+export const SCHEMA_VERSION = 2
 /** 8192 was slower to write at every group size; see the benchmark. */
 export const PAGE_BYTES = 4_096
 /** Pieces of a value too large for its row. Part of the schema. */
 export const CHUNK_BYTES = 256 * 1024
+
+const ADDED_IN_2 = `
+  create table tags (
+    id integer primary key autoincrement, -- never used again, so that nothing old can carry it
+    name text not null unique,
+    version integer not null, -- grows with each invalidation
+    entries integer not null -- rows that carry this version
+  ) strict;
+  create table tagged (
+    tag integer not null,
+    version integer not null,
+    entry integer not null,
+    primary key (tag, version, entry)
+  ) without rowid, strict;
+  create table counters (name text primary key, value integer not null) without rowid, strict;`
+
+/** From each older version to the next. */
+export const MIGRATIONS: Readonly<Record<number, string>> = {
+  1: `alter table entries add column meta text; ${ADDED_IN_2} pragma user_version = 2`,
+}
 
 export const SCHEMA = `
   create table entries (
     id integer primary key,
     key text not null unique,
     expires_at real not null, -- milliseconds since 1970; Infinity: never
-    version integer not null, -- changes with each write of the key
+    version integer not null, -- given by main, never twice, another with each write of the key
     large_bytes integer,
+    meta text, -- JSON of what few entries have (meta.ts): tags, grace, compression
     value blob
   ) strict;
   create table parts (
@@ -33,6 +56,7 @@ export const SCHEMA = `
     primary key (entry, number)
   ) without rowid, strict;
   create table probe (id integer primary key, at real not null) strict;
+  ${ADDED_IN_2}
   pragma application_id = ${APPLICATION_ID};
   pragma user_version = ${SCHEMA_VERSION};
 `
@@ -41,10 +65,15 @@ export const SCHEMA = `
 export interface Statement<Arguments extends unknown[], Row> {
   get(...args: Arguments): Row | undefined
   all(...args: Arguments): Row[]
+  iterate(...args: Arguments): IterableIterator<Row>
 }
 export interface Command<Arguments extends unknown[]> {
   run(...args: Arguments): { changes: number; lastInsertRowid: number | bigint }
 }
+
+type GetRow = [expiresAtMs: number, version: number, meta: string | null, value: Buffer | null]
+type KeyRow = [key: string, expiresAtMs: number, version: number, meta: string | null]
+type TagRow = [id: number, name: string, version: number, entries: number]
 
 export type Statements = ReturnType<typeof prepareStatements>
 
@@ -59,20 +88,48 @@ export function prepareStatements(connection: Connection) {
     commit: command<[]>('commit'),
     rollback: command<[]>('rollback'),
 
-    get: rows<[string], [expiresAtMs: number, value: Buffer | null]>(
-      'select expires_at, value from entries where key = ?',
+    get: rows<[string], GetRow>(
+      'select expires_at, version, meta, value from entries where key = ?',
     ),
-    getLarge: rows<[string], [id: number, version: number, bytes: number | null]>(
-      'select id, version, large_bytes from entries where key = ?',
+    getLarge: rows<
+      [string],
+      [id: number, version: number, bytes: number | null, meta: string | null]
+    >('select id, version, large_bytes, meta from entries where key = ?'),
+    /** Many at once, by a JSON array of keys: what is there, with its place in the array. */
+    getMany: rows<[string], [index: number, ...GetRow]>(`
+      select keys.key, expires_at, version, meta, entries.value
+      from json_each(?) as keys join entries on entries.key = keys.value`),
+    /** All but the value. */
+    head: rows<[string], [id: number, expiresAtMs: number, version: number, meta: string | null]>(
+      'select id, expires_at, version, meta from entries where key = ?',
     ),
+    /** A row that has a meta is left alone, and shows by no change: its tags must be taken out first. */
     put: command<[string, number, number, number | null, Buffer | null]>(`
       insert into entries (key, expires_at, version, large_bytes, value) values (?, ?, ?, ?, ?)
       on conflict (key) do update set expires_at = excluded.expires_at, version = excluded.version,
-        large_bytes = excluded.large_bytes, value = excluded.value`),
-    /** Deletes a key whether it has expired or not; a row comes back with its expiry. */
-    del: rows<[string], [expiresAtMs: number]>(
-      'delete from entries where key = ? returning expires_at',
+        large_bytes = excluded.large_bytes, value = excluded.value where entries.meta is null`),
+    /** Many at once, as put: all values in one blob, and a JSON array of [key, version, offset from 1, bytes]. */
+    putMany: command<[number, Buffer, string]>(`
+      insert into entries (key, expires_at, version, value)
+      select value ->> 0, ?, value ->> 1, substr(?, value ->> 2, value ->> 3)
+      from json_each(?) where true
+      on conflict (key) do update set expires_at = excluded.expires_at, version = excluded.version,
+        large_bytes = null, value = excluded.value where entries.meta is null`),
+    putWithMeta: rows<
+      [string, number, number, number | null, string | null, Buffer | null],
+      [id: number]
+    >(`
+      insert into entries (key, expires_at, version, large_bytes, meta, value)
+      values (?, ?, ?, ?, ?, ?)
+      on conflict (key) do update set expires_at = excluded.expires_at, version = excluded.version,
+        large_bytes = excluded.large_bytes, meta = excluded.meta, value = excluded.value
+      returning id`),
+    retime: command<[number, number]>('update entries set expires_at = ? where id = ?'),
+    /** Deletes a key whether it has expired or not; a row comes back with what is to be told or taken out. */
+    del: rows<[string], [id: number, expiresAtMs: number, meta: string | null]>(
+      'delete from entries where key = ? returning id, expires_at, meta',
     ),
+    delById: command<[number]>('delete from entries where id = ?'),
     getPart: rows<[number, number], [bytes: Buffer]>(
       'select bytes from parts where entry = ? and number = ?',
     ),
@@ -83,11 +140,54 @@ export function prepareStatements(connection: Connection) {
       'delete from parts where entry = (select id from entries where key = ?)',
     ),
     hasParts: rows<[], [count: number]>('select exists (select 1 from parts)'),
-    keysAfter: rows<[string, number], [key: string, expiresAtMs: number]>(
-      'select key, expires_at from entries where key > ? order by key limit ?',
+    keysAfter: rows<[string, number], KeyRow>(
+      'select key, expires_at, version, meta from entries where key > ? order by key limit ?',
     ),
-    keysFrom: rows<[string, number], [key: string, expiresAtMs: number]>(
-      'select key, expires_at from entries where key >= ? order by key limit ?',
+    keysFrom: rows<[string, number], KeyRow>(
+      'select key, expires_at, version, meta from entries where key >= ? order by key limit ?',
+    ),
+
+    tagByName: rows<[string], TagRow>('select id, name, version, entries from tags where name = ?'),
+    tagById: rows<[number], TagRow>('select id, name, version, entries from tags where id = ?'),
+    addTag: rows<[string], TagRow>(
+      'insert into tags (name, version, entries) values (?, 1, 0) returning id, name, version, entries',
+    ),
+    updateTag: command<[number, number, number]>(
+      'update tags set version = ?, entries = ? where id = ?',
+    ),
+    /** Some tags in the order of their ids: whether any row carries them, and whether one carries an old version. */
+    tagsAfter: rows<
+      [number, number],
+      [id: number, version: number, isUsed: number, isStale: number]
+    >(`
+      select id, version, exists (select 1 from tagged where tag = tags.id),
+        exists (select 1 from tagged where tag = tags.id and version < tags.version)
+      from tags where id > ? order by id limit ?`),
+    forgetTag: command<[number]>('delete from tags where id = ?'),
+    link: command<[number, number, number]>(
+      'insert or ignore into tagged (tag, version, entry) values (?, ?, ?)',
+    ),
+    unlink: command<[number, number, number]>(
+      'delete from tagged where tag = ? and version = ? and entry = ?',
+    ),
+    hasTagged: rows<[], [count: number]>('select exists (select 1 from tagged)'),
+    /** Entries that carry a tag in a version from one to another. */
+    carriers: rows<
+      [tag: number, from: number, to: number, limit: number],
+      [id: number, expiresAtMs: number, meta: string | null]
+    >(`
+      select entries.id, expires_at, meta from tagged join entries on entries.id = tagged.entry
+      where tagged.tag = ? and tagged.version between ? and ? limit ?`),
+    taggedExpired: rows<[number, number, number], [id: number, meta: string | null]>(
+      'select id, meta from entries where id > ? and id <= ? and expires_at <= ? and meta is not null',
+    ),
+    taggedOldest: rows<[number], [id: number, meta: string | null]>(`
+      select id, meta from entries where id in (select id from entries order by id limit ?)
+        and meta is not null`),
+
+    counter: rows<[string], [value: number]>('select value from counters where name = ?'),
+    setCounter: command<[string, number]>(
+      'insert or replace into counters (name, value) values (?, ?)',
     ),
 
     count: rows<[], [count: number]>('select count(*) from entries'),
@@ -95,9 +195,7 @@ export function prepareStatements(connection: Connection) {
     idSpan: rows<[], [lowest: number | null, highest: number | null]>(
       'select (select min(id) from entries), (select max(id) from entries)',
     ),
-    lastVersion: rows<[], [version: number]>(
-      'select version from entries order by id desc limit 1',
-    ),
+    highestVersion: rows<[], [version: number | null]>('select max(version) from entries'),
     /** A window of the walk over ids: where it ends, its rows, the expired ones and their bytes, the next expiry. */
     window: rows<
       [{ hand: number; rows: number; now: number }],

@@ -12,9 +12,11 @@ import { dirname } from 'node:path'
 import Database from 'better-sqlite3'
 import { monotonicMs, wallMs } from '../../engine/clock.ts'
 import { HearthError } from '../../engine/errors.ts'
+import { log } from '../../engine/log.ts'
 import { removeDatabase, setAside } from './quarantine.ts'
 import {
   APPLICATION_ID,
+  MIGRATIONS,
   PAGE_BYTES,
   prepareStatements,
   SCHEMA,
@@ -33,6 +35,10 @@ export interface StoreOptions {
   readonly synchronous: 'OFF' | 'NORMAL' | 'FULL' | 'EXTRA'
   /** SQLite's page cache, in this process's own memory. */
   readonly cacheBytes: number
+  /** How long a write of durability memory may be kept back, in milliseconds; 0 or left out: not at all. */
+  readonly flushIntervalMs?: number
+  /** Values from this length on are compressed; Infinity or left out: none. */
+  readonly compressFromBytes?: number
 }
 
 export interface StoreHealth {
@@ -180,6 +186,7 @@ export class SqliteStore {
     } else {
       const problem = strangeness(connection)
       if (problem !== undefined) return problem
+      migrate(connection, this.options.file)
     }
     if (value(connection, 'journal_mode = wal') !== 'wal') {
       throw new HearthError('UNAVAILABLE', 'the file system under the cache cannot hold a WAL')
@@ -247,10 +254,19 @@ function codeOf(error: unknown): string {
 function strangeness(connection: Connection): string | undefined {
   const application = value(connection, 'application_id')
   if (application !== APPLICATION_ID) return `not a Hearth cache: application id ${application}`
-  const version = value(connection, 'user_version')
-  if (version !== SCHEMA_VERSION) return `schema version ${version}, not ${SCHEMA_VERSION}`
+  const version = value(connection, 'user_version') as number
+  if (version !== SCHEMA_VERSION && MIGRATIONS[version] === undefined)
+    return `schema version ${version}, not ${SCHEMA_VERSION}`
   if (value(connection, 'auto_vacuum') !== 2) return 'not built for incremental vacuum'
   return undefined
+}
+
+/** Brings a file of an older version of Hearth up to this one, in one transaction a step. */
+function migrate(connection: Connection, file: string): void {
+  for (let version = value(connection, 'user_version') as number; version < SCHEMA_VERSION; ) {
+    connection.transaction(() => connection.exec(MIGRATIONS[version]!))()
+    log('info', 'cache file migrated', { file, from: version, to: ++version })
+  }
 }
 
 function value(connection: Connection, pragma: string): unknown {

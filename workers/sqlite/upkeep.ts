@@ -8,8 +8,11 @@
  *  next write starts the WAL over); TRUNCATE when all is quiet, after a very large value, and on closing. */
 
 import { monotonicMs, wallMs } from '../../engine/clock.ts'
+import type { Entries } from './entries.ts'
 import { FRAME_BYTES, type Room } from './room.ts'
+import { PAGE_BYTES } from './statements.ts'
 import type { SqliteStore } from './store.ts'
+import type { TagTable } from './tags.ts'
 
 /** Rows of one window of the walk; fewer while the expired ones among them are large. */
 const WINDOW_ROWS_MAX = 256
@@ -25,6 +28,14 @@ const GROUPS_PER_TURN = 16
 const QUIET_MS = 1_000
 const SOON_MS = 2
 const WALK_MS = 25
+/** Rows that an invalidated tag has left are removed so many at a time. */
+const PURGE_ROWS = 128
+/** Rows with long values take long: reads get between. */
+const PURGE_MS = 2
+/** Tags that wait for it; of more, tags.ts finds the rest again. */
+const PURGE_COUNT_MAX = 256
+/** How often tags are looked through for unused ones. */
+const FORGET_MS = 5_000
 const REST_MS_MAX = 60_000
 
 export class Upkeep {
@@ -46,10 +57,28 @@ export class Upkeep {
   private groups = 0
   private lastWriteMs = monotonicMs()
   private walEmpty = false
+  /** Entries of a tag up to a version: invalidated, and to be removed. */
+  private readonly purges: { readonly tag: number; readonly version: number }[] = []
+  private forgetAtMs = 0
+  /** Whether an entry that has no row yet may carry a tag. */
+  isKeepingBack: () => boolean = () => false
+  /** Bytes written to the disk, log and file, since the start. */
+  writtenBytes = 0
+  private lastLog = 0
 
-  constructor(store: SqliteStore, room: Room) {
+  private readonly rows: Entries
+  private readonly tags: TagTable
+
+  constructor(store: SqliteStore, room: Room, entries: Entries, tags: TagTable) {
     this.store = store
     this.room = room
+    this.rows = entries
+    this.tags = tags
+  }
+
+  /** Rows that carry a tag in this version or an older one are to be removed, by and by. */
+  purge(tag: number, version: number): void {
+    if (this.purges.length < PURGE_COUNT_MAX) this.purges.push({ tag, version })
   }
 
   /** A row was written: the walk must be back by then. */
@@ -88,9 +117,13 @@ export class Upkeep {
   truncate(): void {
     const statements = this.store.statements
     if (statements === undefined) return
+    const [, log, done] = statements.walPages.get()!
     const [busy] = statements.truncate.get()!
     this.walEmpty = busy === 0
     if (this.walEmpty) {
+      this.writtenBytes += Math.max(0, log - this.lastLog) * FRAME_BYTES
+      this.writtenBytes += Math.max(0, log - done) * PAGE_BYTES
+      this.lastLog = 0
       this.room.walStuck = false
       this.room.walBytesUsed = 0
     }
@@ -106,7 +139,7 @@ export class Upkeep {
   private step(): boolean {
     if (this.store.statements === undefined) return false
     if (this.epoch !== this.store.epoch) this.startOver()
-    if (this.shrink()) return true
+    if (this.shrink() || this.purgeSome() || this.forgetTags()) return true
     const due = this.soonestMs <= wallMs() && monotonicMs() >= this.nextWalkMs
     if (!this.walking && !due) return false
     this.walk()
@@ -119,7 +152,43 @@ export class Upkeep {
     this.nextWalkMs = 0
     this.walking = false
     this.vacuuming = false
+    this.purges.length = 0
+    this.lastLog = 0
     this.room.reset()
+  }
+
+  /** Removes some rows that an invalidated tag has left. */
+  private purgeSome(): boolean {
+    const purge = this.purges[0]
+    if (purge === undefined) return false
+    const statements = this.store.statements!
+    const carriers = statements.carriers.all(purge.tag, 0, purge.version, PURGE_ROWS)
+    let removed = 0
+    if (carriers.length > 0) {
+      const endMs = monotonicMs() + PURGE_MS
+      this.rows.transact(() => {
+        for (const [id, , meta] of carriers) {
+          this.rows.removeById(id, meta)
+          removed++
+          if (monotonicMs() > endMs) break
+        }
+      })
+      this.room.reset()
+      this.walEmpty = false
+      this.checkpoint(false)
+    }
+    if (removed === carriers.length && removed < PURGE_ROWS) this.purges.shift()
+    return true
+  }
+
+  private forgetTags(): boolean {
+    if (!this.tags.areUsed || this.isKeepingBack() || monotonicMs() < this.forgetAtMs) return false
+    const hasWorked = this.tags.forgetSome(this.store.statements!, (tag, version) =>
+      this.purge(tag, version),
+    )
+    if (!hasWorked) this.forgetAtMs = monotonicMs() + FORGET_MS
+    else this.walEmpty = false
+    return hasWorked
   }
 
   /** Gives pages back: from an eighth of the file being free down to the few that are kept; at once when it is too large. */
@@ -130,7 +199,7 @@ export class Upkeep {
     if (oversizePages > 0) {
       this.vacuuming = true
       if (freePages < VACUUM_PAGES) {
-        room.evictRun()
+        this.rows.guarded(() => room.evictRun())
         freePages = room.freePages()
       }
     } else {
@@ -165,7 +234,7 @@ export class Upkeep {
     const [end, rows, expired, , soonestMs] = seen
     if (end === null) return this.endWalk()
     if (expired > 0) {
-      this.expirations += statements.expire.run(window.hand, end, window.now).changes
+      this.expirations += this.rows.expire(window.hand, end, window.now)
       this.room.reset()
       this.walEmpty = false
       this.checkpoint(false)
@@ -191,10 +260,14 @@ export class Upkeep {
     if (isLarge || this.store.hasTrouble('checkpoint')) return this.truncate()
     const [, log, done] = statements.walPages.get()!
     const bytes = log * FRAME_BYTES
+    // The log grows, or has been begun anew.
+    this.writtenBytes += (log >= this.lastLog ? log - this.lastLog : log) * FRAME_BYTES
+    this.lastLog = log
     this.room.walBytesUsed = done === log ? 0 : bytes
     this.room.walStuck = false
     if (bytes < this.room.walBytesDue || done === log) return
     const [, after, copied] = statements.checkpoint.get()!
+    this.writtenBytes += Math.max(0, copied - done) * PAGE_BYTES
     if (copied === after) this.room.walBytesUsed = 0
     else this.room.walStuck = bytes > this.store.maxBytes
     this.store.succeeded('checkpoint')

@@ -15,8 +15,8 @@ export async function run(input: Input): Promise<number> {
   if (input.isJson) printJson(health)
   else {
     const columns = [{ title: 'part' }, { title: 'status' }, { title: 'reason' }]
-    const rows = Object.entries(health.parts).map(([part, { status, reason }]) => {
-      return [part, styled(STYLES[status], status), reason ?? '']
+    const rows = Object.entries(health.parts).map(([part, { status, reason, warning }]) => {
+      return [part, styled(STYLES[status], status), reason ?? warning ?? '']
     })
     print(`the engine is ${styled(STYLES[health.status], health.status)}\n`)
     print(tableLines(columns, rows).join('\n'))

@@ -15,7 +15,13 @@ export async function run(input: Input): Promise<number> {
     throw new UsageError('--ttl and --policy exclude each other', 'set')
   }
   const lifetime = ttlMs !== undefined ? { ttlMs } : policy !== undefined ? { policy } : {}
-  await withEngine(input, hearth => hearth.cache.set(key, parsed(text), lifetime))
+  const graceMs = durationOption(input, 'grace')
+  const options = {
+    ...lifetime,
+    tags: input.lists['tag'] ?? [],
+    ...(graceMs === undefined ? {} : { graceMs }),
+  }
+  await withEngine(input, hearth => hearth.cache.set(key, parsed(text), options))
   if (input.isJson) printJson({ stored: true })
   else print('stored')
   return 0

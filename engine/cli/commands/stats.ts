@@ -2,14 +2,18 @@
  *  Owns:   their layout.   Thread: main.
  *  Holds:  a figure that the engine does not give is shown as `-`; --json gives all there are. */
 
+import { wallMs } from '../../clock.ts'
 import type { EngineStats } from '../../figures.ts'
 import { withEngine } from '../client.ts'
 import type { Input } from '../input.ts'
+import { keyLines } from '../key_lines.ts'
 import { print, printJson, styled } from '../output.ts'
 import { headline } from '../stats_headline.ts'
 import { bytes, type Column, count, duration, share, tableLines } from '../table.ts'
 
 export async function run(input: Input): Promise<number> {
+  const { key } = input.options
+  if (key !== undefined) return explainKey(input, key)
   const stats = await withEngine(input, hearth => hearth.stats())
   if (input.isJson) printJson(stats)
   else
@@ -21,8 +25,36 @@ export async function run(input: Input): Promise<number> {
   return 0
 }
 
+async function explainKey(input: Input, key: string): Promise<number> {
+  const known = await withEngine(input, hearth => hearth.cache.explain(key))
+  if (input.isJson) printJson(known)
+  else print(keyLines(known, wallMs()).join('\n'))
+  return known['memory'] === null && known['sqlite'] === null ? 1 : 0
+}
+
 function sectionsOf(stats: EngineStats): string[][] {
-  return [[headline(stats)], tiers(stats), pools(stats), workers(stats)]
+  const sections = [
+    [headline(stats)],
+    tiers(stats),
+    namespaces(stats),
+    pools(stats),
+    workers(stats),
+  ]
+  return sections.filter(lines => lines.length > 0)
+}
+
+function namespaces(stats: EngineStats): string[] {
+  const rows = Object.entries(stats.namespaces).map(([name, reads]) => {
+    const { memoryHits, sqliteHits, misses } = reads
+    const all = memoryHits + sqliteHits + misses
+    return [
+      name,
+      ...[memoryHits, sqliteHits, misses].map(count),
+      share(memoryHits + sqliteHits, all),
+    ]
+  })
+  const rights = ['memory', 'SQLite', 'missed', 'hit rate']
+  return rows.length === 0 ? [] : ruled([{ title: 'namespace' }, ...right(rights)], rows)
 }
 
 function tiers({ memory, sqlite }: EngineStats): string[] {
