@@ -2,6 +2,8 @@
  *  Owns:   one server, restarted and killed on the way.   Thread: main of a test process. */
 
 import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { join } from 'node:path'
 import { before, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { monotonicMs } from '../engine/clock.ts'
@@ -57,12 +59,12 @@ test('those behind a statement that the server ended with are sent again, for th
   const INSERT = 'insert into shared_behind select $1::int from pg_sleep($2)'
   for (let i = 0; i < 4; i++) await query(INSERT, [-i, 0])
   await until('two are idle', () => database.stats().idle === 2)
-  const answers = together(
-    Array.from({ length: 40 }, (_, i) => [INSERT, [i + 1, i < 2 ? 2 : 0]] as const),
+  const answers = Promise.allSettled(
+    together(Array.from({ length: 40 }, (_, i) => [INSERT, [i + 1, i < 2 ? 2 : 0]] as const)),
   )
   await sleep(150)
   await postgres.terminateBackends()
-  const settled = await Promise.allSettled(answers)
+  const settled = await answers
   const lost = settled.filter(({ status }) => status === 'rejected')
   assert.equal(lost.length, 2, 'only the two at work are unknown')
   for (const { reason } of lost as PromiseRejectedResult[])
@@ -204,4 +206,28 @@ test('when the server gives fewer connections than the pool may have, those it g
   )
   assert.ok(database.stats().connects <= 2)
   assert.equal(database.stats().errors, 0)
+})
+
+test('without libpq every query says NOT_CONFIGURED and what to install, and none waits', () => {
+  const hook = `import { registerHooks } from 'node:module'
+    registerHooks({ resolve(name, context, next) {
+      if (name === 'libpq' || name.endsWith('native-bindings/pipeline.ts'))
+        throw new Error('libpq.so.5: cannot open shared object file')
+      return next(name, context)
+    } })`
+  const script = `import { createPostgresHandler } from ${JSON.stringify(join(import.meta.dirname, '../workers/postgres/ops.ts'))}
+    import { encodeValue } from ${JSON.stringify(join(import.meta.dirname, '../engine/protocol/payload.ts'))}
+    const handler = createPostgresHandler({ databases: { main: { url: 'postgresql:///x' } } })
+    const body = Buffer.concat(['main', 1_000, 'c', 'select 1', []].map(encodeValue))
+    for (let ticket = 0; ticket < 3; ticket++) await new Promise(done => {
+      const fail = (_, error) => done(console.log(error.code, error.message))
+      handler.handle({ op: 0x20, ticket, bytes: body, start: 0, end: body.length }, { fail })
+    })
+    await handler.close()`
+  const hookUrl = `data:text/javascript,${encodeURIComponent(hook)}`
+  const flags = ['--import', hookUrl, '--input-type=module', '-e', script]
+  const lines = execFileSync(process.execPath, flags).toString().trim().split('\n')
+  assert.equal(lines.length, 3)
+  for (const line of lines)
+    assert.match(line, /^NOT_CONFIGURED .*cannot open shared object.*apt install libpq5/)
 })

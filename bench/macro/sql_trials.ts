@@ -48,7 +48,7 @@ export const SQL_TRIALS: readonly SqlTrial[] = [
     unit: '/s',
     againstPg: { atLeast: 2 },
     againstPostgresJs: { atLeast: 2 },
-    measure: query => throughput(15_000, 100, i => query(HUNDRED_ROWS, [1 + (i % SQL_ROWS)])),
+    measure: query => throughput(30_000, 100, i => query(HUNDRED_ROWS, [1 + (i % SQL_ROWS)])),
   },
   {
     what: 'one select at a time, p50',

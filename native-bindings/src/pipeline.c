@@ -187,13 +187,19 @@ static void pipeline_on_active(connection_t *connection, bool is_active) {
 /* With nothing in flight libpq takes the server's last words for a notice. */
 static void pipeline_on_notice(void *context, const PGresult *notice) {
     pipeline_t *pipeline = context;
-    pipeline_note_fatal(pipeline, notice);
-    /* With requests in flight libpq has lost its place, and what they came to with it: nothing is known of any. */
-    if (pipeline->pending.count > 0) pipeline->sql_state[0] = '\0';
+    bool is_fatal = pipeline_note_fatal(pipeline, notice);
+    /* A notice of libpq's own, or an end that is no answer, while requests are out: it has lost its place, and what they came
+     * to with it. Nothing is known of any. */
+    bool is_own = pipeline->connection.pq->PQresultErrorField(notice, PG_DIAG_SQLSTATE) == NULL;
+    if (pipeline->pending.count > 0 && (is_own || is_fatal)) pipeline->has_lost_place = true;
 }
 
 static bool pipeline_is_ready(pipeline_t *pipeline) {
-    return pipeline->is_open && !pipeline->is_broken && pending_queue_reserve(&pipeline->pending);
+    if (!pipeline->is_open || pipeline->is_broken) return false;
+    /* Before release 17 each request is written at once. */
+    const connection_t *connection = &pipeline->connection;
+    if (!connection->pq->has_release_17 && is_hung_up(connection->pq->PQsocket(connection->handle))) return false;
+    return pending_queue_reserve(&pipeline->pending);
 }
 
 /* Ends the group of a request. Without its sync nothing of it is committed, so it may be called refused; once a sync was
@@ -207,6 +213,7 @@ static send_status_t pipeline_sync(pipeline_t *pipeline, int32_t id, pending_kin
         /* The older function also flushes: a system call for each request. */
         is_synced = (pq->has_release_17 ? pq->PQsendPipelineSync : pq->PQpipelineSync)(connection->handle) == 1;
         pending_queue_push(&pipeline->pending, id, kind, statement);
+        if (!pq->has_release_17) pipeline->unsent_at = pipeline->pending.popped_count + pipeline->pending.count;
         connection_hold(connection, HOLD);
     }
     connection_settle(connection);
@@ -233,6 +240,7 @@ static void pipeline_clear(pipeline_t *pipeline) {
     pipeline->is_broken = false;
     pipeline->problem[0] = '\0';
     pipeline->sql_state[0] = '\0';
+    pipeline->has_lost_place = false;
     pq->PQclear(pipeline->held);
     pipeline->held = NULL;
     pipeline->is_parsed = false;

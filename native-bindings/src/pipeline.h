@@ -47,7 +47,8 @@ typedef struct pipeline_events {
     bool (*on_answers)(pipeline_t *pipeline, uint32_t count);
     /** The ROWS body of a result that is larger than `output`. */
     bool (*on_large)(pipeline_t *pipeline, int32_t id, const byte_buffer_t *body);
-    /** The connection is gone, with the server's words where it said some, and its SQLSTATE or ''. The last
+    /** The connection is gone, with the server's words where it said some, and its SQLSTATE or ''. With a SQLSTATE all
+     *  that the server had done was told, and it has read nothing behind the oldest. The last
      *  `unsent_count` of the requests that are out were never handed to the socket. */
     bool (*on_lost)(pipeline_t *pipeline, const char *problem, const char *sql_state, uint32_t unsent_count);
     void (*on_active)(pipeline_t *pipeline, bool is_active);
@@ -68,6 +69,7 @@ struct pipeline {
     bool is_reading;
     char problem[PROBLEM_BYTES_MAX];
     char sql_state[SQL_STATE_BYTES];
+    bool has_lost_place; /* libpq gave answers to nobody */
 
     /* of the oldest request */
     PGresult *held;    /* its answer, until its sync */
@@ -110,8 +112,8 @@ void pipeline_destroy(pipeline_t *pipeline);
 /* Between pipeline.c, pipeline_read.c, pipeline_answer.c and pipeline_size.c. */
 bool pipeline_on_ready(connection_t *connection, int events);
 void pipeline_break(pipeline_t *pipeline, const char *problem, const char *sql_state);
-/** An error that ends the session: what on_lost will say. Others are not noted. */
-void pipeline_note_fatal(pipeline_t *pipeline, const PGresult *error);
+/** An error that ends the session: what on_lost will say. False: it is another, and not noted. */
+bool pipeline_note_fatal(pipeline_t *pipeline, const PGresult *error);
 /** A send that found the socket full has read, and no event will tell of what it read. */
 void pipeline_look_again(pipeline_t *pipeline);
 void pipeline_consume(pipeline_t *pipeline);

@@ -59,15 +59,16 @@ static bool pipeline_read(pipeline_t *pipeline, int events) {
     return true;
 }
 
-void pipeline_note_fatal(pipeline_t *pipeline, const PGresult *error) {
+bool pipeline_note_fatal(pipeline_t *pipeline, const PGresult *error) {
     const libpq_api_t *pq = pipeline->connection.pq;
     const char *severity = pq->PQresultErrorField(error, PG_DIAG_SEVERITY_NONLOCALIZED);
     if (severity == NULL) severity = pq->PQresultErrorField(error, PG_DIAG_SEVERITY);
-    if (severity == NULL || (strcmp(severity, "FATAL") != 0 && strcmp(severity, "PANIC") != 0)) return;
+    if (severity == NULL || (strcmp(severity, "FATAL") != 0 && strcmp(severity, "PANIC") != 0)) return false;
     const char *message = pq->PQresultErrorField(error, PG_DIAG_MESSAGE_PRIMARY);
     const char *sql_state = pq->PQresultErrorField(error, PG_DIAG_SQLSTATE);
     snprintf(pipeline->problem, sizeof pipeline->problem, "%s", message == NULL ? severity : message);
     snprintf(pipeline->sql_state, sizeof pipeline->sql_state, "%s", sql_state == NULL ? "" : sql_state);
+    return true;
 }
 
 static void take_results(pipeline_t *pipeline, answer_batch_t *batch) {
@@ -187,6 +188,7 @@ static bool pipeline_lose(pipeline_t *pipeline) {
     char sql_state[SQL_STATE_BYTES];
     memcpy(problem, pipeline->problem, sizeof problem);
     memcpy(sql_state, pipeline->sql_state, sizeof sql_state);
+    if (pipeline->has_lost_place) sql_state[0] = '\0';
     uint32_t unsent_count = pipeline_unsent_count(pipeline);
     pipeline_finish(pipeline);
     return pipeline->events->on_lost(pipeline, problem, sql_state, unsent_count);
