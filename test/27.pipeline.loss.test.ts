@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
+import { libpqInfo } from '../native-bindings/index.ts'
 import { SEND } from '../native-bindings/pipeline.ts'
 import {
   HAS_RELEASE_17,
@@ -297,18 +298,28 @@ test('a server that goes while a large request is half sent is noticed', async t
   assert.equal(opened.lost.length, 1)
 })
 
-test('requests sent on a connection that died unnoticed are lost, not refused and not forgotten', async t => {
+test('requests for a connection that died unnoticed are lost, or before libpq 17 not taken; none is forgotten', async t => {
+  // An older libpq writes at once, and nothing is written to a socket that the server has closed.
+  const expected = libpqInfo()!.features.pipelineSend ? 'lost' : 'not taken'
   for (const size of [10, 10_000_000]) {
     const opened = await openPipeline(t, url)
     process.kill(opened.pipeline.backendPid(), 'SIGTERM')
     execFileSync('sleep', ['0.2']) // and the loop has not run: nothing was told
     opened.pipeline.define(0, 'much', 'select length($1::text)')
-    const answers = [opened.execute(0, ['m'.repeat(size)]), opened.run('select 1')]
+    const taken = (send: () => Promise<{ kind: string }>): Promise<{ kind: string }> => {
+      try {
+        return send()
+      } catch {
+        return Promise.resolve({ kind: 'not taken' })
+      }
+    }
+    const answers = [
+      taken(() => opened.execute(0, ['m'.repeat(size)])),
+      taken(() => opened.run('select 1')),
+    ]
     opened.pipeline.flush()
-    assert.deepEqual(
-      (await Promise.all(answers)).map(({ kind }) => kind),
-      ['lost', 'lost'],
-    )
+    for (const { kind } of await Promise.all(answers)) assert.equal(kind, expected)
+    while (opened.lost.length === 0) await new Promise(setImmediate)
     assert.equal(opened.lost.length, 1)
   }
 })
