@@ -154,7 +154,7 @@ describe('when its client', () => {
       const quietMs = await untilQuiet(postgres)
       assert.ok(quietMs < LATE_MS_MAX, `${quietMs} ms`)
       assert.deepEqual((await client.db.query('select * from written')).rows, [])
-      assert.equal(await figure('inUse'), 0)
+      await until('none is in use', async () => (await figure('inUse')) === 0)
     })
   }
 

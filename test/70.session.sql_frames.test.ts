@@ -8,6 +8,7 @@ import { decodeValue } from '../engine/protocol/payload.ts'
 import { OPS, REPLIES } from '../engine/protocol/spec.ts'
 import { errorOf, frame, header, nameOf, RawClient } from './helpers/frames.ts'
 import { sharedPostgres, type TestPostgres } from './helpers/postgres.ts'
+import { until } from './helpers/postgres_pool.ts'
 import { openSqlEngine, untilQuiet } from './helpers/sql_engine.ts'
 
 let postgres: TestPostgres
@@ -69,7 +70,7 @@ for (const [name, bodyOf] of BODIES) {
       assert.equal((await tx.query('select 1')).rowCount, 1)
     })
     await untilQuiet(postgres)
-    assert.equal(await figure('inUse'), 0)
+    await until('none is in use', async () => (await figure('inUse')) === 0)
   })
 }
 
