@@ -1,58 +1,25 @@
 /** LaneWatch: what happens to a shared pool by the clock alone.
- *  Owns:   two timers of one pool.   Not here: what an answer brings about (shared_pool.ts).
+ *  Owns:   nothing.   Not here: the timers (pool_clock.ts), what an answer brings about (shared_pool.ts).
  *  Thread: postgres worker.
- *  Holds:  (1) no statement runs past its deadline by more than TICK_MS before it is cancelled at the server.
- *          (2) without requests under way only the slow timer runs. */
+ *  Holds:  no statement runs past its deadline by more than a tick before it is cancelled at the server. */
 
-import { monotonicMs } from '../../engine/clock.ts'
-import { DRAIN_MS_MAX } from '../../engine/limits.ts'
 import type { Lane } from './lane.ts'
+import { CANCEL_GRACE_MS, PoolClock, STUCK_MS_MAX } from './pool_clock.ts'
 import type { SharedPool } from './shared_pool.ts'
 import { SHORT_MS } from './statement.ts'
 
-const TICK_MS = 20
-/** How long a cancelled statement's requester waits for the server to say what became of it. */
-const CANCEL_GRACE_MS = 250
-/** A server that has not answered a cancellation by then loses its connection. */
-const STUCK_MS_MAX = 5_000
 /** A lane that does not answer a trial by then is closed. */
 const TRIAL_MS_MAX = 2_000
-const UPKEEP_MS_MAX = 1_000
-const UPKEEP_MS_MIN = 50
 
-export class LaneWatch {
+export class LaneWatch extends PoolClock {
   private readonly pool: SharedPool
-  private readonly upkeepTimer: NodeJS.Timeout
-  private tickTimer: NodeJS.Timeout | undefined
-  private onDrained: (() => void) | undefined
-  private drainUntilMs = Infinity
 
   constructor(pool: SharedPool) {
+    super(pool.spec)
     this.pool = pool
-    const { idleTimeoutMs, recycleMs } = pool.spec
-    const periodMs = Math.min(idleTimeoutMs / 4, recycleMs / 4, UPKEEP_MS_MAX)
-    this.upkeepTimer = setInterval(() => this.upkeep(), Math.max(periodMs, UPKEEP_MS_MIN))
-    this.upkeepTimer.unref()
   }
 
-  /** Something has a deadline now. */
-  wake(): void {
-    this.tickTimer ??= setInterval(() => this.tick(), TICK_MS)
-  }
-
-  /** Settles once every lane is closed: statements under way get DRAIN_MS_MAX, then a cancel, then no mercy. */
-  drained(): Promise<void> {
-    clearInterval(this.upkeepTimer)
-    this.drainUntilMs = monotonicMs() + DRAIN_MS_MAX
-    this.wake()
-    return new Promise(resolve => {
-      this.onDrained = resolve
-      this.tick()
-    })
-  }
-
-  private tick(): void {
-    const nowMs = monotonicMs()
+  protected override tick(nowMs: number): boolean {
     const { pool } = this
     let inflight = 0
     for (const lane of [...pool.lanes]) {
@@ -65,10 +32,7 @@ export class LaneWatch {
       pool.refuseWaiting()
       pool.serve(nowMs)
     }
-    if (inflight + pool.queue.count > 0) return
-    clearInterval(this.tickTimer)
-    this.tickTimer = undefined
-    this.onDrained?.()
+    return inflight + pool.queue.count > 0
   }
 
   private check(lane: Lane, nowMs: number): void {
@@ -91,8 +55,7 @@ export class LaneWatch {
   }
 
   /** Idle and old lanes go; `min` are kept. */
-  private upkeep(): void {
-    const nowMs = monotonicMs()
+  protected override upkeep(nowMs: number): void {
     const { lanes, spec } = this.pool
     for (const lane of [...lanes]) {
       if (lane.purpose === 'leaving') continue
