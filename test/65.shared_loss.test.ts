@@ -50,6 +50,7 @@ test('a read and a write in flight on a lost connection say what is known of the
   assert.match(failures[0]!.message, /administrator command.*only reads/)
   assert.match(failures[1]!.message, /outcome unknown/)
   assert.equal(failures[1]!.retryable, false)
+  await sleep(200) // the others are seen to be gone too
   assert.equal(await value('select count(*) from shared_interrupted'), 0)
 })
 

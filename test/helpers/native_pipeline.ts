@@ -1,11 +1,11 @@
 /** Pipelines under test: answers as promises, bodies decoded by msgpackr, everything that was told kept in order.
  *  Owns:   the thread's output and answers, which all its pipelines share; the pipelines of the running test.
  *  Thread: main of a test process, or a test's worker.
- *  Holds:  `HEARTH_TEST_LIBPQ` names the libpq to use instead of the first that is found. */
+ *  Holds:  nothing. */
 import assert from 'node:assert/strict'
 import type { TestContext } from 'node:test'
 import { pack, Unpackr } from 'msgpackr'
-import { configureLibpq, libpqInfo } from '../../native-bindings/index.ts'
+import { libpqInfo } from '../../native-bindings/index.ts'
 import {
   ANSWER,
   ANSWER_WORDS,
@@ -13,12 +13,7 @@ import {
   type PipelineOptions,
   SEND,
 } from '../../native-bindings/pipeline.ts'
-
-const chosen = process.env['HEARTH_TEST_LIBPQ']
-if (chosen !== undefined) {
-  configureLibpq([chosen])
-  assert.equal(libpqInfo()?.path, chosen)
-}
+import './newest_libpq.ts'
 
 export const HAS_RELEASE_17 = libpqInfo()!.features.pipelineSend
 const unpackr = new Unpackr({ useRecords: false })

@@ -11,6 +11,7 @@ import type { Replies } from '../../workers/handler.ts'
 import { POOL_DEFAULTS, type PoolOptions } from '../../workers/postgres/database.ts'
 import { PostgresDatabase } from '../../workers/postgres/postgres_database.ts'
 import { Underway } from '../../workers/postgres/underway.ts'
+import './newest_libpq.ts'
 
 export interface TestDatabase {
   readonly database: PostgresDatabase

@@ -7,6 +7,7 @@ import { monotonicMs } from '../../engine/clock.ts'
 import { type Rows, readRows } from '../../engine/protocol/rows.ts'
 import { POOL_DEFAULTS, type PoolOptions } from '../../workers/postgres/database.ts'
 import { Pool } from '../../workers/postgres/pool.ts'
+import './newest_libpq.ts'
 
 export interface TestPool {
   readonly pool: Pool

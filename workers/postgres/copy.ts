@@ -73,6 +73,7 @@ export class Copy {
       reject: error => {
         if (!isOpen) failed(error)
         this.over(error)
+        this.wire?.dropped()
       },
     })
   }

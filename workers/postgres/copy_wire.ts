@@ -12,7 +12,7 @@
 
 import type { Libpq } from 'pg-native'
 import { COPY_OUT_BYTES } from '../../engine/limits.ts'
-import type { Connection, Outcome } from './connection.ts'
+import { type Connection, type Outcome, TRANSACTION_STATUS } from './connection.ts'
 import type { ErrorFields } from './errors.ts'
 import type { ReadResult } from './results.ts'
 
@@ -93,6 +93,14 @@ export class CopyWire {
     this.connection.cancel(() => {})
     this.listen()
     if (isUnderWay) this.take()
+  }
+
+  /** The connection was closed by somebody else, who does not tell: whoever waits for a piece is woken. */
+  dropped(): void {
+    if (this.state === 'over') return
+    this.state = 'over'
+    this.pq.removeListener('readable', this.readable)
+    this.wakeAll()
   }
 
   private readonly readable = (): void => {
@@ -210,8 +218,11 @@ export class CopyWire {
 
   private settle(): void {
     if (this.state === 'starting') this.failure ??= { fields: {}, text: WRONG_WAY }
-    this.leave()
     const { failure, rowCount, command } = this
+    // libpq itself has given the connection up: this was no word of the server's.
+    const isGone = this.pq.transactionStatus() === TRANSACTION_STATUS.unknown
+    if (failure !== undefined && isGone) return this.abandon(failure.text)
+    this.leave()
     if (failure !== undefined) this.done({ kind: 'refused', ...failure })
     else this.done({ kind: 'result', result: { rowCount, command } as ReadResult })
     this.wakeAll()

@@ -108,6 +108,18 @@ export class Lane {
     }
   }
 
+  /** Jobs behind the oldest that nobody has answered and whose deadline was before `ms`. */
+  overdueBehind(ms: number): SharedJob[] {
+    const found: SharedJob[] = []
+    for (let i = this.first + 1; i < this.entries.length; i++) {
+      const entry = this.entries[i]!
+      if (entry.statement === undefined) continue
+      const job = entry as SharedJob
+      if (!job.isDone && job.deadlineMs <= ms) found.push(job)
+    }
+    return found
+  }
+
   attach(events: LaneEvents): void {
     this.events = events
   }

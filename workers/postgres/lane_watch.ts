@@ -39,6 +39,9 @@ export class LaneWatch extends PoolClock {
     if (lane.inflight === 0) return
     const sinceMs = nowMs - lane.headSinceMs
     lane.isSlow = sinceMs > SHORT_MS * 2
+    // Those behind have deadlines of their own, which the one in front of them may outlast, or its server.
+    if (sinceMs > CANCEL_GRACE_MS)
+      for (const job of lane.overdueBehind(nowMs - CANCEL_GRACE_MS)) this.pool.giveUp(job, nowMs)
     const job = lane.head
     if (job === undefined) {
       if (sinceMs > TRIAL_MS_MAX) this.pool.drop(lane, 'stuck')

@@ -194,8 +194,10 @@ export class SharedPool implements LaneEvents {
     })
   }
 
-  /** The server has not answered the cancellation: its requester goes, the connection waits on. */
+  /** The server has not answered by the deadline, nor the cancellation: its requester goes, the connection waits on. One that
+   *  is behind others is cancelled when it comes to run. */
   giveUp(job: SharedJob, nowMs: number): void {
+    job.isUnwanted = true
     const tookMs = nowMs - job.startedMs
     this.fail(job, silentError(tookMs, job.statement.isRead, job.correlationId))
   }

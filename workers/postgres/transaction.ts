@@ -55,8 +55,8 @@ export interface TransactionEvents {
 /** Statements of one transaction that may wait for their turn. */
 const STEP_COUNT_MAX = 256
 const ROLLBACK_MS_MAX = 5_000
-/** How long what speaks with the server itself may take to come to an end. */
-const STOP_MS_MAX = 5_000
+/** How long what speaks with the server itself may take to come to an end: its client waits for that, beyond its deadline. */
+const STOP_MS_MAX = 1_000
 
 export class Transaction implements Borrower {
   readonly correlationId: string
@@ -346,7 +346,9 @@ export class Transaction implements Borrower {
     const { current } = this
     this.current = undefined
     this.member = undefined
-    const error = errorOf(current)
+    // A COPY that was stopped and came to no end ends with its connection, for the reason for which it was stopped.
+    const stopReason = current?.perform === undefined ? undefined : current.stopReason
+    const error = stopReason ?? errorOf(current)
     if (this.state === 'open' || this.state === 'ending') this.fail(error)
     current?.reject(error)
     this.isOver()
