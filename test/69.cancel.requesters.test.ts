@@ -65,6 +65,17 @@ describe('after an abort', () => {
       assert.equal(await figure('connects'), 1, 'its connection was kept')
     })
 
+    test(`${what} is over as soon where connections are shared`, async t => {
+      const { client } = await openSqlEngine(t, postgres.url)
+      const abort = new AbortController()
+      const asked = ask(client, abort.signal)
+      await untilActive()
+      abort.abort(new Error('never mind'))
+      await assert.rejects(asked, /never mind/)
+      const quietMs = await untilQuiet(postgres)
+      assert.ok(quietMs < LATE_MS_MAX, `${quietMs} ms`)
+    })
+
     test(`${what} is not even sent when it was aborted before`, async t => {
       const { client, figure } = await openSqlEngine(t, postgres.url)
       const signal = AbortSignal.abort(new Error('before'))

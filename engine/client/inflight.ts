@@ -167,7 +167,7 @@ export class Inflight {
       if (this.wasSent(id)) expired(id, request)
       this.giveUp(
         id,
-        new HearthError('TIMEOUT', 'the engine did not answer before the deadline'),
+        new HearthError('TIMEOUT', overdueText(request, this.wasSent(id))),
         this.sends[id] === 0,
       )
     }
@@ -206,4 +206,10 @@ export class Inflight {
     this.parts[id] = undefined
     this.count--
   }
+}
+
+function overdueText(request: Request, wasSent: boolean): string {
+  const isKnown = !wasSent || request.isRepeatable
+  const outcome = isKnown ? '' : '; whether it was carried out is not known'
+  return `the engine did not answer before the deadline${outcome}`
 }

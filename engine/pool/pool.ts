@@ -174,7 +174,7 @@ export class WorkerPool {
     lease.end(
       new HearthError(
         'UNAVAILABLE',
-        `the ${seat.name} worker died while it held the request: ${cause.message}`,
+        `the ${seat.name} worker died while it held the request (${cause.message}); what changes something may have been carried out`,
       ),
     )
     if (this.isClosed) return

@@ -13,7 +13,7 @@ import { HearthError } from '../../engine/errors.ts'
 import { decodeValue } from '../../engine/protocol/payload.ts'
 import type { Pipeline } from '../../native-bindings/pipeline.ts'
 import { ANSWER, SEND } from '../../native-bindings/pipeline_words.ts'
-import { PREPARED_COUNT_MAX } from './database.ts'
+import { type CloseReason, PREPARED_COUNT_MAX } from './database.ts'
 import { toParameters } from './parameters.ts'
 import type { PreparedCounts } from './pool_figures.ts'
 import type { SharedJob } from './shared_job.ts'
@@ -46,9 +46,9 @@ export interface LaneEvents {
   ): void
   /** A batch of answers is over. */
   turned(lane: Lane): void
-  /** The connection is gone, with all that was in flight on it, oldest first. The server can have run those before `unread`
-   *  alone: it ended, or was gone, before it read the others. */
-  lost(lane: Lane, why: string, sqlState: string, jobs: SharedJob[], unread: number): void
+  /** The connection is gone, with all that was in flight on it, oldest first. The server may have run the first
+   *  `mayHaveRun` of them; the others it has not read. */
+  lost(lane: Lane, why: string, sqlState: string, jobs: SharedJob[], mayHaveRun: number): void
 }
 
 export class Lane {
@@ -66,6 +66,8 @@ export class Lane {
   /** False while it is being tried after a long rest. */
   isTried = true
   isClosed = false
+  /** Why it is `leaving`. */
+  leavingReason: CloseReason = 'recycled'
   private isBroken = false
   /** Statements answered with rows since the pool last looked: it learns how long they take. */
   readonly batch: Statement[] = []
@@ -157,7 +159,8 @@ export class Lane {
   }
 
   flush(): void {
-    if (!this.isClosed) this.pipeline.flush()
+    if (this.isClosed) return
+    this.pipeline.flush()
   }
 
   /** Asks the server to stop what it runs on this connection. */
@@ -210,16 +213,16 @@ export class Lane {
     const jobs: SharedJob[] = []
     // A server that says goodbye has read nothing after the statement it was working on.
     const unreadAt = sqlState === '' ? entries.length - unsentCount : 1
-    let unread = 0
+    let mayHaveRun = 0
     for (const [index, entry] of entries.entries()) {
       if (entry.statement === undefined) {
         ;(entry as Errand).settle(why)
         continue
       }
-      if (index < unreadAt) unread++
+      if (index < unreadAt) mayHaveRun++
       jobs.push(entry as SharedJob)
     }
-    this.events?.lost(this, why, sqlState, jobs, unread)
+    this.events?.lost(this, why, sqlState, jobs, mayHaveRun)
   }
 
   private push(entry: SharedJob | Errand, nowMs: number): void {

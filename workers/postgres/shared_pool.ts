@@ -46,7 +46,6 @@ const PRE_PING_AFTER_MS = 30_000
 export class SharedPool implements LaneEvents {
   readonly spec: PoolSpec
   readonly lanes: Lane[] = []
-  private readonly choice: LaneChoice
   readonly queue = new SharedQueue()
   readonly dialer: Dialer<Lane>
   readonly budget: Budget
@@ -54,6 +53,7 @@ export class SharedPool implements LaneEvents {
   isClosing = false
   /** Takes a job that no shared connection can be opened for. */
   onUnsupported: (job: SharedJob) => void = () => {}
+  private readonly choice: LaneChoice
   private readonly watch: LaneWatch
   private lastCancelMs = -Infinity
 
@@ -162,13 +162,13 @@ export class SharedPool implements LaneEvents {
     if (this.queue.count > 0) this.serve(nowMs)
   }
 
-  lost(lane: Lane, why: string, sqlState: string, jobs: SharedJob[], unread: number): void {
+  lost(lane: Lane, why: string, sqlState: string, jobs: SharedJob[], mayHaveRun: number): void {
     this.remove(lane)
     // From the youngest to the oldest: each goes back to the head of the queue.
     for (let i = jobs.length - 1; i >= 0; i--) {
       const job = jobs[i]!
       if (job.isDone) continue
-      if (i >= unread) this.repeat(job, why)
+      if (i >= mayHaveRun) this.repeat(job, why)
       else {
         const state = sqlState === '' ? undefined : sqlState
         this.fail(job, lostError(job.statement.isRead, why, state, job.correlationId))
@@ -274,6 +274,7 @@ export class SharedPool implements LaneEvents {
   /** Closes a lane as soon as nothing is in flight on it. */
   retire(lane: Lane, reason: CloseReason): void {
     lane.purpose = 'leaving'
+    lane.leavingReason = reason
     if (lane.inflight === 0) this.drop(lane, reason)
   }
 
@@ -302,7 +303,7 @@ export class SharedPool implements LaneEvents {
     lane.isSlow = false
     if (lane.isCancelling) return
     if (this.isClosing) return this.drop(lane, 'ended')
-    if (lane.purpose === 'leaving') return this.drop(lane, 'recycled')
+    if (lane.purpose === 'leaving') return this.drop(lane, lane.leavingReason)
     if (lane.purpose === 'alone') lane.purpose = 'shared'
     else if (lane.purpose === 'reserved' && this.queue.other.count === 0) lane.purpose = 'shared'
   }
