@@ -26,6 +26,14 @@ const lightHyperid = {
   },
 }
 
+/** The adapter stands beside the client's bundle and uses that one, so that a process has one client, not two. */
+const besideClient = {
+  name: 'beside-client',
+  setup(build) {
+    build.onResolve({ filter: /^\.\/index\.ts$/ }, () => ({ path: './client.mjs', external: true }))
+  },
+}
+
 /** A line of its own: Node shows the line that throws. */
 const REFUSES_OLD_NODE =
   'if(parseInt(process.versions.node)<22)throw new Error("hearth needs Node 22 or newer, and this is "' +
@@ -109,6 +117,12 @@ async function bundleAll() {
     }),
     esbuild.build({
       ...esm,
+      entryPoints: [from('engine/client/keyv.ts')],
+      outfile: join(dist, 'keyv.mjs'),
+      plugins: [besideClient],
+    }),
+    esbuild.build({
+      ...esm,
       entryPoints: [from('engine/cli/main.ts')],
       outfile: join(dist, 'cli.mjs'),
     }),
@@ -175,7 +189,8 @@ function writeTypes() {
     outDir: types,
     rootDir: root,
   }
-  const files = [join(root, 'engine/index.ts'), join(root, 'engine/client/index.ts')]
+  const entries = ['engine/index.ts', 'engine/client/index.ts', 'engine/client/keyv.ts']
+  const files = entries.map(entry => join(root, entry))
   const config = { extends: join(root, 'tsconfig.json'), compilerOptions, files, include: [] }
   writeFileSync(project, JSON.stringify(config))
   try {

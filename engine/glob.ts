@@ -56,6 +56,11 @@ export class Glob {
   }
 }
 
+/** A glob that matches this text and nothing else. */
+export function literalGlob(text: string): string {
+  return text.replace(/[*?[\]^\\]/g, '\\$&')
+}
+
 function accepts(wanted: Token, point: number): boolean {
   if (typeof wanted === 'number') return wanted === ANY || wanted === point
   for (let i = 0; i < wanted.ranges.length; i += 2) {

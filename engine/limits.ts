@@ -23,6 +23,11 @@ export const HANDLE_COUNT_MAX = 256
 /** LISTENs of one connection, and of all: each holds a ticket for as long as it lasts. */
 export const SUBSCRIPTIONS_OF_ONE_MAX = 256
 export const SUBSCRIPTION_COUNT_MAX = TICKET_COUNT_MAX / 4
+/** Subscriptions to messages and key changes of one connection, and of all; the longest channel or glob, and message. */
+export const PATTERNS_OF_ONE_MAX = 256
+export const PATTERN_COUNT_MAX = 16_384
+export const CHANNEL_BYTES_MAX = 1_280
+export const MESSAGE_BYTES_MAX = 64 * 1024
 /** Replies that a connection has not taken yet: past the first it is not read, past the second it is closed. */
 export const SESSION_UNSENT_BYTES_PAUSE = 1024 * 1024
 export const SESSION_UNSENT_BYTES_MAX = 32 * 1024 * 1024
@@ -57,6 +62,15 @@ export const TAG_BYTES_MAX = 256
 export const TAGS_COUNT_MAX = 256
 /** Patterns that are being invalidated at a time. */
 export const PATTERN_WALK_COUNT_MAX = 16
+
+/** Keys that are being loaded at a time (getOrSet), those who wait for them, and both for one connection. */
+export const CLAIM_COUNT_MAX = 16_384
+export const CLAIM_WAITER_COUNT_MAX = 16_384
+export const CLAIM_SESSION_COUNT_MAX = 4_096
+/** How long a claim may be held and waited for, and how often that is looked at. */
+export const CLAIM_MS_MAX = 600_000
+export const CLAIM_WAIT_MS_MAX = 60_000
+export const CLAIM_SWEEP_MS = 50
 
 /** Keys in one reply to KEYS. */
 export const KEYS_COUNT_MAX = 1_000

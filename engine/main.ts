@@ -290,7 +290,7 @@ function policiesOf(config: Config): TtlPolicies {
 function bodyBytesMax(config: Config, op: number): number {
   const entryBytes = config.cache.maxValueBytes + config.cache.maxKeyBytes
   if (op === OPS.SET.code) return Math.min(BODY_BYTES_MAX, entryBytes + 64)
-  if (op === OPS.STORE.code || op === OPS.SET_MANY.code)
+  if (op === OPS.STORE.code || op === OPS.FILL.code || op === OPS.SET_MANY.code)
     return Math.min(BODY_BYTES_MAX, entryBytes + ENTRY_BYTES_MAX)
   if (op === OPS.GET_MANY.code) return MANY_KEYS_BYTES_MAX
   if (op === OPS.QUERY.code || op === OPS.EXECUTE.code || op === OPS.STREAM.code)

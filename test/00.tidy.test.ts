@@ -148,6 +148,7 @@ const ONLY_CALLER = [
 const ENTRIES = [
   'engine/index.ts',
   'engine/client/index.ts',
+  'engine/client/keyv.ts',
   'engine/build.mjs',
   'engine/cli/hearth.cjs',
   'engine/protocol/emit.ts',

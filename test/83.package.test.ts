@@ -18,7 +18,7 @@ const TARBALL_BYTES_MAX = 1024 * 1024
 /** What goes along, and nothing else. */
 const CONTENT = [
   /^(LICENSE|README\.md|package\.json)$/,
-  /^dist\/(index|client|cli)\.mjs$/,
+  /^dist\/(index|client|cli|keyv)\.mjs$/,
   /^dist\/(daemon|worker)\.cjs$|^dist\/worker\.js$/,
   /^dist\/(package\.json|LICENSES\.txt)$/,
   /^dist\/types\/(engine|native-bindings)\/.*\.d\.ts$/,
@@ -31,6 +31,7 @@ const SCRIPT = `
   import { readFileSync } from 'node:fs'
   import { createEngine } from 'hearth'
   import { connect } from 'hearth/client'
+  import { KeyvHearth } from 'hearth/keyv'
 
   const [stateDir, url] = process.argv.slice(2)
   const engine = await createEngine({ engine: { stateDir, socket: stateDir + '/s' }, postgres: { main: { url } } })
@@ -39,6 +40,7 @@ const SCRIPT = `
   const outside = await connect({ socket: engine.socketPath, name: 'package' })
   const cached = await outside.cache.get('device:42')
   const { rows } = await outside.db.query('select $1::int + 1 as n', [41])
+  if (await new KeyvHearth(outside).get('none') !== undefined) throw new Error('found nothing')
   const binding = /\\S+hearth\\.node/.exec(readFileSync('/proc/self/maps', 'utf8'))[0]
   await outside.close()
   await engine.close()
@@ -48,11 +50,13 @@ const SCRIPT = `
 const TYPED = `
   import { createEngine, type EmbeddedEngine } from 'hearth'
   import { connect, type Hearth, HearthError } from 'hearth/client'
+  import { KeyvHearth } from 'hearth/keyv'
 
   export const engine: EmbeddedEngine = await createEngine({ memory: { maxBytes: 1 } })
   const hearth: Hearth = await connect({ name: 'typed' })
   hearth.on('state', state => state satisfies 'open' | 'down' | 'closed')
   for await (const key of hearth.cache.keys('*')) key satisfies string
+  await new KeyvHearth(hearth).get<number>('a') satisfies number | undefined
   // @ts-expect-error: a key is a string
   await hearth.cache.get(1).catch(error => error instanceof HearthError)
 `

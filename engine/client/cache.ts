@@ -1,46 +1,25 @@
-/** Cache: `hearth.cache`, and each namespace of it.
- *  Owns:   the prefix of its keys.   Not here: bytes (requests.ts, …_requests.ts), the socket (connection.ts), reading in
- *          place (shared_memory.ts).
+/** Cache: `hearth.cache`, and each namespace of it: what stores, changes and deletes.
+ *  Owns:   nothing more than its reads (cache_reads.ts).   Not here: bytes (requests.ts, …_requests.ts), the socket
+ *          (connection.ts), loading what is missing (get_or_set.ts).
  *  Thread: the client's.
- *  Holds:  with failOpen (the default) an engine that is down is a miss or a dropped write, never an exception; deleting and
+ *  Holds:  with failOpen (the default) an engine that is down is a dropped write, never an exception; deleting and
  *          invalidating are an exception then, since what was to go may still be there; a request that is wrong in itself (key too
  *          long, unknown policy …) is one always. */
 
-import { wallMs } from '../clock.ts'
-import { HearthError } from '../errors.ts'
-import type { ReadFigures } from '../figures.ts'
-import { KEYS_COUNT_MAX } from '../limits.ts'
 import { encodeValue } from '../protocol/payload.ts'
-import { REPLIES } from '../protocol/spec.ts'
-import type { Connection } from './connection.ts'
+import { CacheReads } from './cache_reads.ts'
 import {
-  ExplainRequest,
-  HasRequest,
   IncrementRequest,
   InvalidatePatternRequest,
   InvalidateTagsRequest,
-  LookupRequest,
   StoreRequest,
   TouchRequest,
-  TtlRequest,
 } from './entry_requests.ts'
-import {
-  EntryFrame,
-  type FoundMany,
-  GetManyRequest,
-  keyFrames,
-  SetManyRequest,
-} from './many_requests.ts'
-import { Reads } from './reads.ts'
-import {
-  DelRequest,
-  failOpen,
-  GetRequest,
-  KeysRequest,
-  OpenGetRequest,
-  OpenSetRequest,
-  SetRequest,
-} from './requests.ts'
+import type { GetOrSetOptions } from './get_or_set.ts'
+import { type KeyChange, watchKeys } from './key_watch.ts'
+import { EntryFrame, SetManyRequest } from './many_requests.ts'
+import type { SubscribeOptions } from './pattern_subscription.ts'
+import { DelRequest, OpenSetRequest, SetRequest } from './requests.ts'
 import {
   checkTags,
   type SetOptions,
@@ -48,8 +27,9 @@ import {
   storeOptions,
   ttlOf,
 } from './set_options.ts'
-import type { SharedMemory } from './shared_memory.ts'
 
+export type { Lookup } from './cache_reads.ts'
+export type { GetOrSetOptions } from './get_or_set.ts'
 export type { SetOptions } from './set_options.ts'
 
 export interface Entry extends SetOptions {
@@ -57,97 +37,40 @@ export interface Entry extends SetOptions {
   readonly value: unknown
 }
 
-/** A value with all that is known of its entry. */
-export interface Lookup<T = unknown> {
-  readonly value: T
-  readonly tier: 'memory' | 'sqlite'
-  /** Another with each set: for `ifVersion`. */
-  readonly version: number
-  /** Milliseconds since 1970; Infinity: never. */
-  readonly expiresAtMs: number
-  /** It has expired, and is within its grace. */
-  readonly isStale: boolean
-}
-
-export class Cache {
-  /** Of a namespace: the name it is counted under; empty for the whole cache. */
-  readonly name: string
-  private readonly connection: Connection
-  private readonly sharedMemory: SharedMemory
-  private readonly isFailOpen: boolean
-  private readonly prefix: string
-  private readonly reads: Reads
-  private inPlaceCount = 0
-
-  constructor(
-    connection: Connection,
-    sharedMemory: SharedMemory,
-    isFailOpen: boolean,
-    name = '',
-    reads?: Reads,
-  ) {
-    this.connection = connection
-    this.sharedMemory = sharedMemory
-    this.isFailOpen = isFailOpen
-    this.name = name
-    this.prefix = name === '' ? '' : `${name}:`
-    this.reads = reads ?? new Reads(connection)
-  }
-
-  /** The value of a key, or undefined when no tier has it. A hit of tier 1 is read in place, in this process, where the engine
-   *  shares its memory with this client; everything else goes over the socket. */
-  get<T = unknown>(key: string): Promise<T | undefined> {
-    const full = this.full(key)
-    const found = this.sharedMemory.get(full)
-    if (found !== undefined) {
-      if (this.prefix !== '') this.count('memory')
-      return this.settled(found as T)
-    }
-    if (this.prefix !== '') return this.countedGet(key)
-    const request = this.isFailOpen ? new OpenGetRequest(full) : new GetRequest(full)
-    return this.connection.request(request) as Promise<T | undefined>
-  }
-
-  /** The value of a key if tier 1 has it and can be read in place: at once, without a system call. Undefined says only that it
-   *  is not to be had this way: not in tier 1, no shared memory, engine down, or a write of this key by this client is
-   *  still unanswered. */
-  peek<T = unknown>(key: string): T | undefined {
-    const found = this.sharedMemory.peek(this.full(key)) as T | undefined
-    if (this.prefix !== '' && found !== undefined) this.count('memory')
-    return found
-  }
-
-  /** As get(), with the entry's version, its end and the tier that had it. `stale`: also one that has expired and is within its
-   *  grace. An entry that holds undefined is found, unlike with get(). */
-  async lookup<T = unknown>(
-    key: string,
-    options: { readonly stale?: boolean } = {},
-  ): Promise<Lookup<T> | undefined> {
-    const request = new LookupRequest(this.full(key), this.isFailOpen, options.stale === true)
-    const found = (await this.connection.request(request)) as Lookup<T> | undefined
-    if (this.prefix !== '') this.count(found?.tier)
-    return found
-  }
-
-  /** The values of many keys, in their order; undefined where there is none. One frame and one look into each tier, unless there
-   *  is too much for one. */
-  async getMany<T = unknown>(keys: readonly string[]): Promise<(T | undefined)[]> {
-    const all = keys.map(key => this.full(key))
-    const values: unknown[] = all.map(key => this.sharedMemory.get(key))
-    let places: readonly number[] = [...all.keys()].filter(place => values[place] === undefined)
-    for (let hits = places.length; this.prefix !== '' && hits < all.length; hits++)
-      this.count('memory')
-    while (places.length > 0) places = await this.getSome(all, places, values)
-    return values as (T | undefined)[]
-  }
-
+export class Cache extends CacheReads {
   /** Stores a value. True once it is stored; false when the engine is down and the write was dropped (failOpen), or when the entry
-   *  is not of the version that `ifVersion` says. */
-  set(key: string, value: unknown, options: SetOptions = {}): Promise<boolean> {
+   *  is not of the version that `ifVersion` says. `write` (write-through) is given the value and the key first: if it fails, so
+   *  does the call, and the cache is untouched. */
+  set<T>(
+    key: string,
+    value: T,
+    options: SetOptions & Pick<GetOrSetOptions<T>, 'write'> = {},
+  ): Promise<boolean> {
+    if (options.write !== undefined) return this.writeThrough(key, value, options)
     const store = storeOptions(options, value)
     return this.connection.request(
       this.setRequest(this.full(key), value, store),
     ) as Promise<boolean>
+  }
+
+  /** The value of a key, or what `factory` gives, which is stored then. Of all clients of the engine that miss a key one runs its
+   *  factory; the others wait for what it brings, or get the stale value within `graceMs`. If it fails, dies or is invalidated
+   *  meanwhile, exactly one other takes over, and what the first may still bring is not stored. Calls of one client share one
+   *  run, also with the engine down (failOpen).
+   *  A factory's error goes to its own caller, unless there is a stale value: then that is given, and nobody who has one tries
+   *  again for 10 s. A factory that gives undefined stores it only with `negativeTtlMs`. */
+  getOrSet<T>(
+    key: string,
+    factory: () => T | Promise<T>,
+    options: GetOrSetOptions<T> = {},
+  ): Promise<T> {
+    const full = this.full(key)
+    if (options.eagerAt === undefined && options.forceFresh !== true) {
+      const found = this.inPlace<T>(full)
+      if (found !== undefined) return this.settled(found)
+    }
+    const lookUp = () => this.lookup<T>(key, { stale: true })
+    return this.parts.loads.run(key, full, factory, options, lookUp)
   }
 
   /** Stores many, in their order; resolves once all are stored. Those that follow each other and live equally long go in one frame
@@ -193,19 +116,6 @@ export class Cache {
     return counts.reduce<number>((sum, count) => sum + (count as number), 0)
   }
 
-  /** Whether a key is there. Counts as no read. */
-  async has(key: string): Promise<boolean> {
-    return (await this.connection.request(
-      new HasRequest(this.full(key), this.isFailOpen),
-    )) as boolean
-  }
-
-  /** How long a key lives yet, in milliseconds: Infinity until it is evicted, undefined when it is not there. */
-  async ttl(key: string): Promise<number | undefined> {
-    const request = new TtlRequest(this.full(key), this.isFailOpen, wallMs)
-    return (await this.connection.request(request)) as number | undefined
-  }
-
   /** Gives a key a new time to live from now on (milliseconds, or a policy's name; left out: the default); false when it is not
    *  there. Its value and version stay. */
   async touch(key: string, ttl?: number | string): Promise<boolean> {
@@ -248,71 +158,30 @@ export class Cache {
     return this.invalidatePattern('*')
   }
 
-  /** Keys that match a glob (`*`, `?`, `[ab]`, `[^a]`, `\` before one of them), in order; fetched as they are consumed. */
-  async *keys(glob = '*'): AsyncGenerator<string> {
-    if (typeof glob !== 'string') throw new TypeError('a glob must be a string')
-    let after = ''
-    for (;;) {
-      const request = new KeysRequest(this.globOf(glob), after, KEYS_COUNT_MAX)
-      const keys = (await this.connection.request(request)) as string[]
-      for (const key of keys) yield key.slice(this.prefix.length)
-      if (keys.length < KEYS_COUNT_MAX) return
-      after = keys.at(-1)!
-    }
-  }
-
   /** A part of the cache, whose keys stand behind `name:` for everybody else, with figures of its own in `stats().namespaces`. */
   namespace(name: string): Cache {
     if (typeof name !== 'string' || name === '' || name.length > 64)
       throw new TypeError('a namespace must be a text of 1 to 64 characters')
-    const { connection, sharedMemory, isFailOpen, prefix, reads } = this
-    return new Cache(connection, sharedMemory, isFailOpen, prefix + name, reads)
+    return new Cache(this.parts, this.prefix + name)
   }
 
-  /** All that is known of a key, for people: what each tier has, its tags, and why it lives as long as it does. */
-  async explain(key: string): Promise<Record<string, unknown>> {
-    return (await this.connection.request(new ExplainRequest(this.full(key)))) as Record<
-      string,
-      unknown
-    >
+  /** Tells of every set, deletion and invalidation of keys that match a glob, whoever does it; looped over without a callback. */
+  watch(glob: string, onChange?: (change: KeyChange) => void, options: SubscribeOptions = {}) {
+    return watchKeys(this.connection, this.prefix, glob, onChange, options)
   }
 
-  /** Tells the engine of the reads it does not know of yet; `stats()` does it by itself. */
-  reportReads(): void {
-    this.reads.report()
-  }
-
-  private countedGet<T>(key: string): Promise<T | undefined> {
-    const request = new CountedGetRequest(this.prefix + key, this.isFailOpen, tier =>
-      this.count(tier),
-    )
-    return this.connection.request(request) as Promise<T | undefined>
-  }
-
-  /** Asks for the keys at `places`; those that are to be asked for again. */
-  private async getSome(
-    keys: readonly string[],
-    places: readonly number[],
-    values: unknown[],
-  ): Promise<readonly number[]> {
-    const asked = [...keyFrames(keys, places)].map(frame =>
-      this.connection.request(new GetManyRequest(keys, frame, values, this.isFailOpen)),
-    )
-    const found = (await Promise.all(asked)) as FoundMany[]
-    const later = found.flatMap(each => each.later)
-    const alone = found.flatMap(each => each.alone)
-    if (this.prefix !== '') {
-      const counts = this.reads.of(this.name)
-      const sum = (tier: 'memory' | 'sqlite') => found.reduce((all, each) => all + each[tier], 0)
-      counts.memoryHits += sum('memory')
-      counts.sqliteHits += sum('sqlite')
-      counts.misses += places.length - later.length - alone.length - sum('memory') - sum('sqlite')
-    }
-    const singles = await Promise.all(
-      alone.map(place => this.get(keys[place]!.slice(this.prefix.length))),
-    )
-    for (const [i, place] of alone.entries()) values[place] = singles[i]
-    return later
+  private async writeThrough<T>(
+    key: string,
+    value: T,
+    { write, ...options }: SetOptions & Pick<GetOrSetOptions<T>, 'write'>,
+  ): Promise<boolean> {
+    const full = this.full(key)
+    if (typeof write !== 'function') throw new TypeError('write must be a function')
+    // What is wrong with the request is known before anything is written.
+    const store = storeOptions(options, value)
+    const request = this.setRequest(full, value, store)
+    await write(value, key)
+    return (await this.connection.request(request)) as boolean
   }
 
   private setRequest(key: string, value: unknown, options: StoreOptions) {
@@ -322,69 +191,8 @@ export class Cache {
       ? new OpenSetRequest(key, value, ttl, durability)
       : new SetRequest(key, value, ttl, durability)
   }
-
-  private full(key: string): string {
-    if (typeof key !== 'string') throw wrongKey(key)
-    return this.prefix === '' ? key : this.prefix + key
-  }
-
-  /** The prefix stands for itself, whatever characters it has. */
-  private globOf(glob: string): string {
-    return this.prefix.replace(/[*?[\]^\\]/g, '\\$&') + glob
-  }
-
-  private count(tier: 'memory' | 'sqlite' | undefined): void {
-    const counts: ReadFigures = this.reads.of(this.name)
-    if (tier === 'memory') counts.memoryHits++
-    else if (tier === 'sqlite') counts.sqliteHits++
-    else counts.misses++
-  }
-
-  /** A promise of what is there already. A loop of awaits on such would never leave the microtasks, and so starve every timer
-   *  and socket of the process: each so many wait for a turn of the event loop. */
-  private settled<T>(value: T): Promise<T> {
-    if (++this.inPlaceCount % GETS_PER_TURN !== 0) return Promise.resolve(value)
-    return new Promise(resolve => setImmediate(resolve, value))
-  }
-}
-
-/** About 2 ms of gets in place. */
-const GETS_PER_TURN = 4_096
-
-/** A get in a namespace, which is counted there. */
-class CountedGetRequest extends GetRequest {
-  private readonly isFailOpen: boolean
-  private readonly count: (tier: 'memory' | 'sqlite' | undefined) => void
-
-  constructor(
-    key: string,
-    isFailOpen: boolean,
-    count: (tier: 'memory' | 'sqlite' | undefined) => void,
-  ) {
-    super(key)
-    this.isFailOpen = isFailOpen
-    this.count = count
-  }
-
-  override read(op: number, bytes: Buffer, start: number, end: number): unknown {
-    if (op === REPLIES.MISS.code) this.count(undefined)
-    else this.count(op === REPLIES.VALUE_MEMORY.code ? 'memory' : 'sqlite')
-    return super.read(op, bytes, start, end)
-  }
-
-  giveUp(error: HearthError): unknown {
-    if (!this.isFailOpen) throw error
-    return failOpen(error, undefined)
-  }
 }
 
 function ttlOption(ttlMs: number | undefined): { ttlMs?: number } {
   return ttlMs === undefined ? {} : { ttlMs }
-}
-
-function wrongKey(key: unknown): HearthError {
-  return new HearthError(
-    'BAD_REQUEST',
-    `a key must be a string, not ${key === null ? 'null' : typeof key}`,
-  )
 }

@@ -26,7 +26,7 @@ const reader = new BodyReader()
 const ANY_KEY = ''
 
 /** A request about one key that, with failOpen, can do without an answer. */
-abstract class OpenKeyRequest extends KeyRequest {
+export abstract class OpenKeyRequest extends KeyRequest {
   private readonly isFailOpen: boolean
   /** What stands for an answer when the engine is down. */
   protected readonly absent: unknown
@@ -163,7 +163,7 @@ export class IncrementRequest extends OpenKeyRequest implements Request {
 
 /** SET with everything. */
 export class StoreRequest extends OpenKeyRequest implements Request {
-  readonly op = OPS.STORE.code
+  readonly op: number = OPS.STORE.code
   readonly isRepeatable: boolean
   private readonly options: StoreOptions
   private readonly value: Buffer
@@ -263,7 +263,7 @@ export class InvalidateTagsRequest implements Request {
   }
 }
 
-function writeTexts(target: Buffer, at: number, texts: readonly string[]): number {
+export function writeTexts(target: Buffer, at: number, texts: readonly string[]): number {
   let end = writeArrayHead(target, at, texts.length)
   for (const text of texts) end = writeText(target, end, text)
   return end

@@ -13,16 +13,24 @@ import { OPS } from '../protocol/spec.ts'
 import { Cache } from './cache.ts'
 import { Connection, type ConnectionState, type OpenStream, socketStream } from './connection.ts'
 import { Database } from './database.ts'
+import { GetOrSet } from './get_or_set.ts'
+import { type Message, type OnMessage, publish, subscribeMessages } from './messages.ts'
+import type { PatternSubscription, SubscribeOptions } from './pattern_subscription.ts'
+import { Reads } from './reads.ts'
 import { PlainRequest } from './requests.ts'
 import { SharedMemory } from './shared_memory.ts'
 
 export { ERRORS, type ErrorCode, HearthError } from '../errors.ts'
 export type { EngineStats, Health } from '../figures.ts'
-export type { Cache, Entry, Lookup, SetOptions } from './cache.ts'
+export type { Cache, Entry, GetOrSetOptions, Lookup, SetOptions } from './cache.ts'
 export type { CopyOptions, CopySource } from './copy.ts'
 export type { Database, ListenOptions, QueryOptions, QueryResult } from './database.ts'
+export type { Gap } from './feed.ts'
+export type { KeyChange, KeyWatch } from './key_watch.ts'
+export type { Message, OnMessage } from './messages.ts'
+export type { PatternSubscription, SubscribeOptions } from './pattern_subscription.ts'
 export type { StreamOptions } from './stream.ts'
-export type { Gap, Subscription } from './subscription.ts'
+export type { Subscription } from './subscription.ts'
 export type { Isolation, Transaction, TransactionOptions } from './transaction.ts'
 
 export interface ConnectOptions {
@@ -61,7 +69,14 @@ export class Hearth extends EventEmitter<{ state: [HearthState, Error?] }> {
       onState: (state, error) => this.onState(state, error),
     })
     this.sharedMemory = new SharedMemory(this.connection, options.sharedMemory ?? true)
-    this.cache = new Cache(this.connection, this.sharedMemory, options.failOpen ?? true)
+    const isFailOpen = options.failOpen ?? true
+    this.cache = new Cache({
+      connection: this.connection,
+      sharedMemory: this.sharedMemory,
+      isFailOpen,
+      reads: new Reads(this.connection),
+      loads: new GetOrSet(this.connection, isFailOpen),
+    })
     this.db = this.database('main')
   }
 
@@ -79,6 +94,23 @@ export class Hearth extends EventEmitter<{ state: [HearthState, Error?] }> {
   /** Another configured database than `main`. */
   database(name: string): Database {
     return new Database(this.connection, name)
+  }
+
+  /** Hands a message (any value, at most 64 KiB as msgpack) to all who subscribe to the channel now; resolves with how many
+   *  subscriptions it was sent to. Nothing is kept. Rejects with UNAVAILABLE while the engine is down. */
+  publish(channel: string, message: unknown): Promise<number> {
+    return publish(this.connection, channel, message)
+  }
+
+  /** Subscribes to all channels that match a glob; resolves once the engine has confirmed it. Messages go to the callback, or are
+   *  looped over as `{ message, channel }`. It is renewed after a reconnect; `gap` tells of what is missing, then and when this
+   *  process did not keep up. */
+  subscribe<T = unknown>(
+    glob: string,
+    onMessage?: OnMessage<T>,
+    options: SubscribeOptions = {},
+  ): Promise<PatternSubscription<Message<T>>> {
+    return subscribeMessages<T>(this.connection, glob, onMessage, options)
   }
 
   /** One round trip; resolves with its duration in milliseconds. */

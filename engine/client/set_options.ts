@@ -54,10 +54,15 @@ const NAMES = [
 const KNOWN: ReadonlySet<string> = new Set(NAMES)
 const NO_TAGS: readonly string[] = []
 
-export function storeOptions(options: SetOptions, value: unknown): StoreOptions {
+/** `others`: names that its caller knows besides, and has taken out. */
+export function storeOptions(
+  options: SetOptions,
+  value: unknown,
+  others: readonly string[] = [],
+): StoreOptions {
   for (const name in options) {
     if (!KNOWN.has(name))
-      throw new TypeError(`unknown option '${name}'; there are ${NAMES.join(', ')}`)
+      throw new TypeError(`unknown option '${name}'; there are ${[...NAMES, ...others].join(', ')}`)
   }
   const { durability = 'commit', tags = NO_TAGS, adaptive, ifVersion } = options
   if (durability !== 'commit' && durability !== 'memory')
@@ -107,7 +112,7 @@ function checkBounds({ minMs, maxMs }: { minMs: number; maxMs: number }): void {
     throw new TypeError('adaptive needs a minMs above 0 and a maxMs that is not less')
 }
 
-function milliseconds(name: string, value: number | undefined): number | undefined {
+export function milliseconds(name: string, value: number | undefined): number | undefined {
   if (value === undefined) return undefined
   if (typeof value !== 'number' || !(value >= 0) || value > Number.MAX_SAFE_INTEGER)
     throw new TypeError(`${name} must be a number of milliseconds, 0 or more`)

@@ -6,7 +6,9 @@
  *  Length: a table is one idea, however many rows it has. */
 
 import { CACHE_OPS, CACHE_REPLIES } from './cache_spec.ts'
+import { CLAIM_OPS, CLAIM_REPLIES } from './claim_spec.ts'
 import type { FrameSpec } from './frame_spec.ts'
+import { PUB_SUB_OPS, PUB_SUB_REPLIES } from './pub_sub_spec.ts'
 
 export type { ArgKind, FrameSpec } from './frame_spec.ts'
 
@@ -88,6 +90,7 @@ export const OPS = {
     doc: 'Keys that match a glob, in order, after the one given; RESULT is an array of at most `limit` keys.',
   },
   ...CACHE_OPS,
+  ...CLAIM_OPS,
   QUERY: {
     code: 0x20,
     args: [
@@ -292,6 +295,7 @@ export const OPS = {
     replies: ['BYTES', 'ABSENT'],
     doc: 'Bytes of a large value from an offset; ABSENT when the value is no longer that version.',
   },
+  ...PUB_SUB_OPS,
   STOP: {
     code: 0x7f,
     args: [],
@@ -376,6 +380,8 @@ export const REPLIES = {
     doc: 'The result of a statement: who answered, its columns, what it did, and its rows.',
   },
   ...CACHE_REPLIES,
+  ...CLAIM_REPLIES,
+  ...PUB_SUB_REPLIES,
   ERROR: {
     code: 0x8f,
     args: [

@@ -14,6 +14,7 @@ import { CacheMany } from './cache_many.ts'
 import { CacheOps } from './cache_ops.ts'
 import { type CacheLimits, CacheState } from './cache_state.ts'
 import { CacheStore } from './cache_store.ts'
+import { Claims } from './claims.ts'
 import type { ReplyWriter } from './reply.ts'
 
 type Action = (
@@ -27,6 +28,7 @@ type Action = (
 export class Cache {
   readonly state: CacheState
   readonly ops: CacheOps
+  readonly claims: Claims
   private readonly actions: (Action | undefined)[] = new Array(256).fill(undefined)
 
   constructor(
@@ -42,7 +44,11 @@ export class Cache {
     const entry = new CacheEntry(this.state)
     const many = new CacheMany(this.state)
     const invalidation = new CacheInvalidation(this.state)
-    const { actions } = this
+    this.claims = new Claims(this.state, (...request) => store.store(...request))
+    const { actions, claims } = this
+    actions[OPS.CLAIM.code] = (...request) => claims.claim(...request)
+    actions[OPS.FILL.code] = (...request) => claims.fill(...request)
+    actions[OPS.RELEASE.code] = (...request) => claims.release(...request)
     actions[OPS.STORE.code] = (...request) => store.store(...request)
     actions[OPS.LOOKUP.code] = (...request) => entry.lookup(...request)
     actions[OPS.INSPECT.code] = (...request) => entry.inspect(...request)
@@ -83,5 +89,6 @@ export class Cache {
 
   stop(): void {
     this.state.unfinished.stop()
+    this.claims.stop()
   }
 }

@@ -103,6 +103,14 @@ export class CacheState {
     return this.memory.hash(request.bytes, request.textStart, request.textEnd)
   }
 
+  /** The version of the entry that tier 1 has, -1 when it has none that is fresh. */
+  freshVersion(hash: number, key: Buffer, start: number, end: number): number {
+    const { memory } = this
+    const nowMs = wallMs()
+    const entry = memory.look(hash, key, start, end, nowMs)
+    return entry !== 0 && memory.expiresAtMs(entry) > nowMs ? memory.versionOf(entry) : -1
+  }
+
   /** Reads a durability: whether it is `commit`. */
   isCommit(request: BodyReader): boolean {
     const durability = request.uint()

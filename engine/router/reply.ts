@@ -11,6 +11,8 @@ import { FrameWriter, type Outlet } from '../protocol/frame_writer.ts'
 import { REPLIES } from '../protocol/spec.ts'
 import type { DeferredGets } from './deferred_gets.ts'
 import type { Handles } from './handles.ts'
+import type { PendingChanges } from './key_changes.ts'
+import type { Subscriber } from './pub_sub.ts'
 
 const unflushed: FrameWriter[] = []
 
@@ -30,12 +32,21 @@ export class ReplyWriter extends FrameWriter {
   /** What the connection has open at the postgres worker; undefined until there is something. */
   handles: Handles | undefined
   subscriptions = 0
+  /** Its subscriptions to messages and key changes, by their ids; undefined until there is one. */
+  subscribers: Map<number, Subscriber> | undefined
+  /** What is to be told of its requests once they are answered; undefined until somebody watches keys. */
+  changes: PendingChanges | undefined
   /** The client has much to take yet: more should not be sent if it can be had again later. */
   readonly isCongested: () => boolean
 
   constructor(outlet: Outlet, isCongested: () => boolean) {
     super(outlet, writer => unflushed.push(writer))
     this.isCongested = isCongested
+  }
+
+  override commit(op: number, id: number, end: number): void {
+    super.commit(op, id, end)
+    if (this.changes !== undefined) this.changes.answered(op, id, this.target, end)
   }
 
   /** A closing frame without a body. */

@@ -8,6 +8,8 @@ import { HearthError, toHearthError } from '../errors.ts'
 import { encodeValue } from '../protocol/payload.ts'
 import { OPS, REPLIES } from '../protocol/spec.ts'
 import type { Cache } from './cache.ts'
+import { KeyChanges } from './key_changes.ts'
+import { PubSub } from './pub_sub.ts'
 import type { ReplyWriter } from './reply.ts'
 import type { SqlOps } from './sql_ops.ts'
 
@@ -21,6 +23,8 @@ export class Router {
   private readonly cache: Cache
   private readonly sql: SqlOps
   private readonly overview: Overview
+  private readonly pubSub = new PubSub()
+  private readonly keyChanges = new KeyChanges(this.pubSub)
 
   constructor(cache: Cache, sql: SqlOps, overview: Overview) {
     this.cache = cache
@@ -38,6 +42,8 @@ export class Router {
     end: number,
   ): boolean {
     try {
+      if (this.keyChanges.isWatched) this.keyChanges.expect(replies, op, id, bytes, start, end)
+      if (this.cache.claims.any) this.cache.claims.observe(op, bytes, start, end)
       switch (op) {
         case OPS.GET.code:
           return this.cache.ops.get(replies, id, bytes, start, end)
@@ -62,7 +68,13 @@ export class Router {
           return this.sql.send(op, replies, id, bytes, start, end)
         case OPS.CANCEL.code:
           if (end > start) throw new HearthError('PROTOCOL', 'CANCEL has no arguments')
-          this.sql.cancel(replies, id)
+          if (!this.pubSub.cancel(replies, id)) this.sql.cancel(replies, id)
+          return true
+        case OPS.PUBLISH.code:
+          this.pubSub.publish(replies, id, bytes, start, end)
+          return true
+        case OPS.SUBSCRIBE.code:
+          this.pubSub.subscribe(replies, id, bytes, start, end)
           return true
         case OPS.KEYS.code:
           return this.cache.ops.keys(replies, id, bytes, start, end)
@@ -79,6 +91,7 @@ export class Router {
       }
     } catch (error) {
       const known = toHearthError(error)
+      replies.changes?.drop(id)
       if (known.code === 'PROTOCOL') throw known
       replies.error(id, known)
       return true
@@ -92,9 +105,12 @@ export class Router {
     else setImmediate(callback)
   }
 
-  /** A connection is gone: nobody waits any more for what it asked. */
+  /** A connection is gone: nobody waits any more for what it asked, and what it held is passed on. */
   sessionEnded(replies: ReplyWriter): void {
     this.sql.sessionEnded(replies)
+    this.cache.claims.sessionEnded(replies)
+    this.pubSub.sessionEnded(replies)
+    this.keyChanges.sessionEnded(replies)
   }
 
   private answerLater(replies: ReplyWriter, id: number, answer: Promise<unknown>): boolean {

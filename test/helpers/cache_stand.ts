@@ -8,8 +8,10 @@ import { Memory } from '../../engine/cache/memory.ts'
 import { createSegment, type Segment } from '../../engine/cache/segment.ts'
 import { Cache as ClientCache } from '../../engine/client/cache.ts'
 import type { Connection } from '../../engine/client/connection.ts'
+import { GetOrSet } from '../../engine/client/get_or_set.ts'
 import type { Request } from '../../engine/client/inflight.ts'
 import { PendingWrites } from '../../engine/client/pending_writes.ts'
+import { Reads } from '../../engine/client/reads.ts'
 import { SharedMemory } from '../../engine/client/shared_memory.ts'
 import { HearthError } from '../../engine/errors.ts'
 import { Lease } from '../../engine/pool/lease.ts'
@@ -98,7 +100,13 @@ export class CacheStand {
       writes: new PendingWrites(),
       request: (request: Request) => this.ask(request),
     } as unknown as Connection
-    this.client = new ClientCache(connection, new SharedMemory(connection, false), false)
+    this.client = new ClientCache({
+      connection,
+      sharedMemory: new SharedMemory(connection, false),
+      isFailOpen: false,
+      reads: new Reads(connection),
+      loads: new GetOrSet(connection, false),
+    })
   }
 
   /** Takes a request, and works until it is answered. */
