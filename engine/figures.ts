@@ -2,7 +2,10 @@
  *  Owns:   the types.   Thread: any.   Holds: every number has its unit in its name; a count has none. */
 
 export interface EngineStats {
-  memory: MemoryFigures
+  memory: MemoryFigures & {
+    /** Null when nothing was, or cache.warm is off. */
+    warmed: WarmedFigures | null
+  }
   sqlite: SqliteFigures
   cache: CacheFigures
   /** By namespace, as its clients have counted. */
@@ -31,6 +34,16 @@ export interface MemoryFigures {
   expirations: number
   /** Entries found to be invalidated, by tag or pattern, and removed. */
   invalidations: number
+}
+
+/** What the start brought back into tier 1: the entries read most before it. */
+export interface WarmedFigures {
+  entries: number
+  /** Keys and values. */
+  bytes: number
+  /** Entries that the list of those read most had: the rest was gone, or there was no room or no time for it. */
+  outOf: number
+  tookMs: number
 }
 
 export interface SqliteFigures {

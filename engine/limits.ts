@@ -71,6 +71,23 @@ export const CLAIM_SESSION_COUNT_MAX = 4_096
 export const CLAIM_MS_MAX = 600_000
 export const CLAIM_WAIT_MS_MAX = 60_000
 export const CLAIM_SWEEP_MS = 50
+/** Keys in the list of those read most. */
+export const HOT_COUNT_MAX = 16_384
+/** How much of a start goes to bringing those back into tier 1, at most: whoever comes later waits no longer. */
+export const WARM_MS_MAX = 200
+/** A clean shutdown writes the list within this, or leaves the one that is there. */
+export const HOT_SAVE_MS_MAX = 500
+/** What one reply to LOAD_HOT has and takes: entries, bytes of values, and milliseconds, which a slow disk uses up first. */
+export const HOT_PART_COUNT_MAX = 128
+export const HOT_PART_BYTES_MAX = 64 * 1024
+export const HOT_PART_MS_MAX = 20
+/** With so many to come, each thread gives back first what starting has left: 10 to 20 ms, not worth it for a few. */
+export const HOT_COLLECT_COUNT = 1_000
+/** The body of one SAVE_HOT, which goes into one record of a ring. */
+export const HOT_SAVE_BYTES_MAX = RECORD_BYTES_MAX - 64
+/** What all lists of a day write to the disk at most, and how much of that may come at once. */
+export const HOT_DAY_BYTES_MAX = 16 * 1024 * 1024
+export const HOT_BURST_BYTES_MAX = 1024 * 1024
 
 /** Keys in one reply to KEYS. */
 export const KEYS_COUNT_MAX = 1_000

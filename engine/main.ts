@@ -6,6 +6,7 @@
 
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { HotEntries } from './cache/hot.ts'
 import { Memory } from './cache/memory.ts'
 import type { TtlPolicies } from './cache/policies.ts'
 import { ReaderPages } from './cache/reader_pages.ts'
@@ -20,10 +21,12 @@ import {
   ASSEMBLY_BYTES_MAX,
   COPY_CHUNK_BYTES_MAX,
   DRAIN_MS_MAX,
+  HOT_SAVE_MS_MAX,
   IDLE_MS,
   MANY_KEYS_BYTES_MAX,
+  WARM_MS_MAX,
 } from './limits.ts'
-import { setLogLevel } from './log.ts'
+import { log, setLogLevel } from './log.ts'
 import { chooseLibpq, loadNative, type Native, preferNewerLibpq } from './native.ts'
 import { HitRate } from './observe/hit_rate.ts'
 import { EngineOverview } from './observe/overview.ts'
@@ -33,9 +36,11 @@ import { SCALAR_BYTES_MAX } from './protocol/body.ts'
 import { BODY_BYTES_MAX } from './protocol/header.ts'
 import { OPS, PROTOCOL_VERSION } from './protocol/spec.ts'
 import { Cache } from './router/cache.ts'
+import { HotList } from './router/hot_list.ts'
 import { flushReplies } from './router/reply.ts'
 import { Router } from './router/router.ts'
 import { SqlOps } from './router/sql_ops.ts'
+import { Warming } from './router/warming.ts'
 import { Assembly } from './server/assembly.ts'
 import { claimSocket, Listener } from './server/listener.ts'
 import type { SessionContext } from './server/session.ts'
@@ -64,6 +69,9 @@ export class Engine {
   /** None when tier 1 is not shared. */
   private readonly readerPages: ReaderPages | undefined
   private readonly cache: Cache
+  /** Both undefined with cache.warm off. */
+  private readonly warming: Warming | undefined
+  private readonly hotList: HotList | undefined
   private readonly hitRate: HitRate
   private readonly pool: WorkerPool
   private readonly listener: Listener
@@ -131,6 +139,13 @@ export class Engine {
       policiesOf(config),
       { keyBytesMax, valueBytesMax },
     )
+    if (config.cache.warm) {
+      const hot = new HotEntries(this.segment, this.memory)
+      this.warming = new Warming(this.cache.state, hot, () => {
+        if (this.collector.idle()) this.native?.trimMemory()
+      })
+      this.hotList = new HotList(this.cache.state, hot, config.cache.warmIntervalMs)
+    }
     this.hitRate = new HitRate(config.cache.hitRateTarget)
     const hasPostgres = Object.keys(config.postgres).length > 0
     this.overview = new EngineOverview({
@@ -141,6 +156,7 @@ export class Engine {
       hitRate: this.hitRate,
       hasPostgres,
       clientCount: () => this.listener.sessions.size,
+      warmed: () => this.warming?.figures,
     })
     this.context = {
       router: new Router(
@@ -178,6 +194,7 @@ export class Engine {
   async close(): Promise<void> {
     this.listener.stopReading()
     await this.drained(DRAIN_MS_MAX)
+    await this.hotList?.stop(HOT_SAVE_MS_MAX)
     setState(this.segment, STATE.closed)
     await Promise.all([this.listener.close(), this.pool.stop(DRAIN_MS_MAX / 2)])
     clearInterval(this.sweeper)
@@ -193,6 +210,8 @@ export class Engine {
       const reports = await this.pool.start()
       const { nextVersion } = reports['sqlite'] as { nextVersion: number }
       this.cache.state.raiseVersion(nextVersion)
+      await this.warming?.run(WARM_MS_MAX)
+      if (this.warming?.figures !== undefined) log('info', 'warmed', { ...this.warming.figures })
       await this.listener.listen()
       setState(this.segment, STATE.live)
     } catch (error) {
@@ -204,7 +223,9 @@ export class Engine {
   private readonly everySecond = (): void => {
     this.memory.sweep(SWEEP_COUNT, wallMs())
     this.readerPages?.sweep()
-    this.hitRate.look(this.overview.reads(), monotonicMs())
+    const reads = this.overview.reads()
+    this.hitRate.look(reads, monotonicMs())
+    this.hotList?.look(reads.memoryHits)
   }
 
   private async drained(timeoutMs: number): Promise<void> {

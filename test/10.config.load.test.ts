@@ -77,6 +77,8 @@ test('the defaults are the figures of the documentation', () => {
         maxValueBytes: 8192 * KiB,
         defaultTtlMs: 3_600_000,
         hitRateTarget: 0.8,
+        warm: true,
+        warmIntervalMs: 60_000,
       },
       ttl: {
         session: 1_800_000,

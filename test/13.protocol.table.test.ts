@@ -70,6 +70,8 @@ const CODES = {
     RELEASE: 0x52,
     PUBLISH: 0x53,
     SUBSCRIBE: 0x56,
+    SAVE_HOT: 0x54,
+    LOAD_HOT: 0x55,
     STOP: 0x7f,
   },
   replies: {
@@ -103,6 +105,7 @@ const CODES = {
     READY: 0xc4,
     FOUND_EXTRA: 0xc5,
     FOUND_MANY: 0xc6,
+    HOT: 0x98,
   },
   durability: { commit: 0, memory: 1 },
   errors: {

@@ -38,6 +38,22 @@ describe('a group', () => {
     tier.close()
   })
 
+  test('may be asked for figures in its midst, which is nothing wrong with the file', () => {
+    const tier = new Tier(optionsFor(temporaryFolder()))
+    tier.putNow('a', ONE)
+    tier.putNow('b', ONE)
+    const { walBytes } = tier.stats()
+    assert.ok(walBytes! > 0)
+    tier.get('a')
+    tier.get('b')
+    assert.equal(tier.stats().walBytes, walBytes, 'of a group of reads')
+    tier.put('c', ONE)
+    assert.equal(tier.stats().walBytes, walBytes, 'of a group of writes')
+    tier.flush()
+    assert.equal(tier.handler.health().state, 'ok')
+    tier.close()
+  })
+
   test('is seen by another connection only once it was answered', () => {
     const options = optionsFor(temporaryFolder())
     const tier = new Tier(options)

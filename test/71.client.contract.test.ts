@@ -104,6 +104,15 @@ for (const [kind, clientOf] of Object.entries(KINDS)) {
       }
     })
 
+    test('setMany stores nothing if one of its entries is wrong', async () => {
+      const entries = [
+        { key: 'many:fine', value: 1 },
+        { key: 'many:wrong', value: 2, ttlMs: -1 },
+      ]
+      await assert.rejects(client.cache.setMany(entries), TypeError)
+      assert.equal(await client.cache.get('many:fine'), undefined)
+    })
+
     test('getMany and setMany keep the order', async () => {
       const entries = Array.from({ length: 300 }, (_, i) => ({
         key: `many:${i}`,

@@ -58,7 +58,6 @@ export class Memory {
   private readonly words: Int32Array
   private readonly floats: Float64Array
   private readonly seed: number
-  private readonly totalBytes: number
   private readonly index: IndexTable
   private readonly storage: Storage
   private readonly sieve: Sieve
@@ -80,7 +79,6 @@ export class Memory {
     this.floats = segment.floats
     this.seed = segment.hashSeed
     this.slotCount = segment.slotCount
-    this.totalBytes = segment.words[HEADER.totalBytes]!
     this.index = new IndexTable(segment)
     this.storage = new Storage(segment)
     this.sieve = new Sieve(segment)
@@ -185,14 +183,16 @@ export class Memory {
     const need = ENTRY.keyAt + keyBytes + valueBytes + (extras === undefined ? 0 : extras.bytes)
     const fits = valueBytes <= this.valueBytesMax && need <= this.entryBytesMax
     const slot = this.index.find(hash, key, keyStart, keyEnd)
+    let use = 0
     if (slot >= 0) {
       const entry = this.index.entryOf(slot)
+      use = this.sieve.useOf(entry)
       const room = this.storage.bytesOf(entry)
       if (fits && need <= room && need > room >> 1) {
         this.index.open(slot)
         this.writeValue(entry, value, valueStart, valueEnd, expiresAtMs, version, extras)
         this.index.close(slot)
-        this.sieve.mark(entry)
+        this.sieve.keep(entry)
         return true
       }
       this.removeEntry(entry)
@@ -203,9 +203,14 @@ export class Memory {
     this.words[(entry + ENTRY.keyBytesAt) >> 2] = keyBytes
     copyBytes(key, keyStart, keyEnd, this.bytes, entry + ENTRY.keyAt)
     this.writeValue(entry, value, valueStart, valueEnd, expiresAtMs, version, extras)
-    this.sieve.insert(entry)
+    this.sieve.insert(entry, use)
     this.index.close(at)
     return true
+  }
+
+  /** Whether so many bytes, key and value, go in without an eviction. */
+  hasRoom(bytes: number): boolean {
+    return this.index.count < this.entryCountMax && this.storage.hasRoom(ENTRY.keyAt + bytes)
   }
 
   /** Removes a key; false when it had no entry. */
@@ -218,9 +223,8 @@ export class Memory {
 
   /** Removes every entry whose key has this hash: the key meant, and at worst one that shares its hash. */
   deleteHash(hash: number): void {
-    for (let slot = this.index.findHash(hash); slot >= 0; slot = this.index.findHash(hash)) {
+    for (let slot = this.index.findHash(hash); slot >= 0; slot = this.index.findHash(hash))
       this.removeEntry(this.index.entryOf(slot))
-    }
   }
 
   /** Looks at up to `count` entries, oldest first and on from where it stopped, and removes the expired. */
@@ -294,7 +298,7 @@ export class Memory {
     return {
       entries: this.index.count,
       bytes: this.storage.usedBytes,
-      maxBytes: this.totalBytes,
+      maxBytes: this.words[HEADER.totalBytes]!,
       hits: this.hits + this.hitsInPlace,
       hitsInPlace: this.hitsInPlace,
       misses: this.misses,

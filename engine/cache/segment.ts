@@ -32,7 +32,8 @@
  *  that thread ends, by whatever death, before the kernel closes the engine's socket. A reader in another process
  *  serves only while the state is live and that word is as it was when the segment was mapped.
  *
- *  `older`, `newer` and `visited` are SIEVE's list, and like all of the storage's bookkeeping mean something to main alone.
+ *  `older`, `newer` and `visited` are SIEVE's list, and like all of the storage's bookkeeping mean something to main alone;
+ *  `visited` counts reads besides (use.ts).
  *  An entry without grace and tags has no flag: one word, in the line that is read anyway, tells. A tag is a counter, found
  *  by its hash; an entry with tags is there only while areTagsCurrent() says so, which a reader asks between its two loads.
  *  Tags that share a counter are invalidated together, which costs a trip to tier 2, where tags have names. */

@@ -6,6 +6,7 @@
  *  Source: Y. Zhang, J. Yang et al., "SIEVE is Simpler than LRU", NSDI 2024. */
 
 import { ENTRY, type Segment } from './segment.ts'
+import { counted, USE } from './use.ts'
 
 export class Sieve {
   private readonly words: Int32Array
@@ -17,18 +18,28 @@ export class Sieve {
     this.words = segment.words
   }
 
-  /** Adds an entry as the newest, unmarked. */
-  insert(entry: number): void {
+  /** Adds an entry as the newest, unmarked; `use` is what is known of its use (use.ts). */
+  insert(entry: number, use = 0): void {
     this.set(entry, ENTRY.olderAt, this.newest)
     this.set(entry, ENTRY.newerAt, 0)
-    this.set(entry, ENTRY.visitedAt, 0)
+    this.set(entry, ENTRY.visitedAt, use & ~USE.visited)
     if (this.newest !== 0) this.set(this.newest, ENTRY.newerAt, entry)
     else this.oldest = entry
     this.newest = entry
   }
 
+  /** It was read. */
   mark(entry: number): void {
-    this.set(entry, ENTRY.visitedAt, 1)
+    this.set(entry, ENTRY.visitedAt, counted(this.get(entry, ENTRY.visitedAt)))
+  }
+
+  /** It is in use, though this was no read. */
+  keep(entry: number): void {
+    this.set(entry, ENTRY.visitedAt, this.get(entry, ENTRY.visitedAt) | USE.visited)
+  }
+
+  useOf(entry: number): number {
+    return this.get(entry, ENTRY.visitedAt)
   }
 
   remove(entry: number): void {
@@ -45,8 +56,8 @@ export class Sieve {
   victim(): number {
     let entry = this.hand !== 0 ? this.hand : this.oldest
     // Each pass clears marks, so this ends within two rounds of the list.
-    while (entry !== 0 && this.get(entry, ENTRY.visitedAt) !== 0) {
-      this.set(entry, ENTRY.visitedAt, 0)
+    while (entry !== 0 && (this.useOf(entry) & USE.visited) !== 0) {
+      this.set(entry, ENTRY.visitedAt, this.useOf(entry) & ~USE.visited)
       entry = this.get(entry, ENTRY.newerAt) || this.oldest
     }
     this.hand = entry

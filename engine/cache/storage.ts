@@ -59,6 +59,11 @@ export class Storage {
     return block
   }
 
+  /** Whether allocate() would find room. */
+  hasRoom(bytes: number): boolean {
+    return this.findFree(Math.max(BLOCK.bytesMin, (bytes + 7) & ~7)) >= 0
+  }
+
   /** Gives a block back, joined with free neighbours; returns the offset of the free block it is now part of. */
   free(block: number): number {
     assert(this.isUsed(block), 'only a used block is freed')

@@ -16,6 +16,7 @@ import {
   TouchRequest,
 } from './entry_requests.ts'
 import type { GetOrSetOptions } from './get_or_set.ts'
+import type { Request } from './inflight.ts'
 import { type KeyChange, watchKeys } from './key_watch.ts'
 import { EntryFrame, SetManyRequest } from './many_requests.ts'
 import type { SubscribeOptions } from './pattern_subscription.ts'
@@ -27,6 +28,7 @@ import {
   storeOptions,
   ttlOf,
 } from './set_options.ts'
+import { type WarmLoader, type WarmOptions, type WarmProgress, warm } from './warm.ts'
 
 export type { Lookup } from './cache_reads.ts'
 export type { GetOrSetOptions } from './get_or_set.ts'
@@ -76,14 +78,14 @@ export class Cache extends CacheReads {
   /** Stores many, in their order; resolves once all are stored. Those that follow each other and live equally long go in one frame
    *  and one write, all or none. */
   async setMany(entries: readonly Entry[]): Promise<void> {
-    const sent: Promise<unknown>[] = []
+    // All of them are made before the first is sent: what is wrong with one is known before anything is stored.
+    const requests: Request[] = []
     let frame = new EntryFrame()
     let options: StoreOptions | undefined
     const send = (): void => {
       if (frame.entries.length === 0) return
       const { ttl, durability } = options!
-      const request = new SetManyRequest(frame.entries, ttl, durability, this.isFailOpen)
-      sent.push(this.connection.request(request))
+      requests.push(new SetManyRequest(frame.entries, ttl, durability, this.isFailOpen))
       frame = new EntryFrame()
     }
     for (const { key, value, ...rest } of entries) {
@@ -96,7 +98,7 @@ export class Cache extends CacheReads {
         options.durability === store.durability
       if (!store.isPlain || EntryFrame.isTooLarge(encoded)) {
         send()
-        sent.push(this.connection.request(this.setRequest(full, value, store)))
+        requests.push(this.setRequest(full, value, store))
         continue
       }
       if (!isOfFrame) send()
@@ -106,7 +108,13 @@ export class Cache extends CacheReads {
       frame.add({ key: full, value: encoded })
     }
     send()
-    await Promise.all(sent)
+    await Promise.all(requests.map(request => this.connection.request(request)))
+  }
+
+  /** Stores what the loader gives, in batches, and resolves with how many were stored, there already, and not to be stored. */
+  async warm(loader: WarmLoader, options: WarmOptions = {}): Promise<WarmProgress> {
+    const strict = new Cache({ ...this.parts, isFailOpen: false }, this.name)
+    return await warm(strict, loader, options)
   }
 
   /** Deletes keys; resolves with how many were there. An engine that is down is an error: the key may still be there. */

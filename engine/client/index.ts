@@ -32,6 +32,7 @@ export type { PatternSubscription, SubscribeOptions } from './pattern_subscripti
 export type { StreamOptions } from './stream.ts'
 export type { Subscription } from './subscription.ts'
 export type { Isolation, Transaction, TransactionOptions } from './transaction.ts'
+export type { WarmLoader, WarmOptions, WarmProgress } from './warm.ts'
 
 export interface ConnectOptions {
   /** The engine's socket; default $HEARTH_SOCKET, then where the engine puts it by itself. */

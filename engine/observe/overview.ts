@@ -12,6 +12,7 @@ import type {
   PartHealth,
   ReadFigures,
   Status,
+  WarmedFigures,
 } from '../figures.ts'
 import type { WorkerPool } from '../pool/pool.ts'
 import type { CacheCounters } from '../router/cache_state.ts'
@@ -27,6 +28,7 @@ export interface Parts {
   readonly hitRate: HitRate
   readonly hasPostgres: boolean
   clientCount(): number
+  warmed(): WarmedFigures | undefined
 }
 
 type Figures = Record<string, unknown>
@@ -43,7 +45,7 @@ export class EngineOverview {
     const { memory, pool, counters } = this.parts
     const workers = await pool.stats()
     return {
-      memory: memory.stats(),
+      memory: { ...memory.stats(), warmed: this.parts.warmed() ?? null },
       sqlite: {
         ...workers['sqlite'],
         hits: counters.sqliteHits,

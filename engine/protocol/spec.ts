@@ -9,6 +9,7 @@ import { CACHE_OPS, CACHE_REPLIES } from './cache_spec.ts'
 import { CLAIM_OPS, CLAIM_REPLIES } from './claim_spec.ts'
 import type { FrameSpec } from './frame_spec.ts'
 import { PUB_SUB_OPS, PUB_SUB_REPLIES } from './pub_sub_spec.ts'
+import { WARM_OPS, WARM_REPLIES } from './warm_spec.ts'
 
 export type { ArgKind, FrameSpec } from './frame_spec.ts'
 
@@ -91,6 +92,7 @@ export const OPS = {
   },
   ...CACHE_OPS,
   ...CLAIM_OPS,
+  ...WARM_OPS,
   QUERY: {
     code: 0x20,
     args: [
@@ -382,6 +384,7 @@ export const REPLIES = {
   ...CACHE_REPLIES,
   ...CLAIM_REPLIES,
   ...PUB_SUB_REPLIES,
+  ...WARM_REPLIES,
   ERROR: {
     code: 0x8f,
     args: [

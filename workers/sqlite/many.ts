@@ -46,7 +46,14 @@ export function writeMany(
   return Buffer.concat(pieces)
 }
 
-function recordOf(parts: Parts, index: number, key: string, row: Row, stored: Buffer): Buffer[] {
+/** One entry in the form of FOUND_MANY; `index` may mean something else to who asked. */
+export function recordOf(
+  parts: Parts,
+  index: number,
+  key: string,
+  row: Row,
+  stored: Buffer,
+): Buffer[] {
   const { tags, store, entries } = parts
   const [goneAtMs, version, metaText] = row
   const meta = readMeta(metaText)

@@ -9,6 +9,7 @@ import { HearthError, toHearthError } from '../../engine/errors.ts'
 import { BodyReader } from '../../engine/protocol/body.ts'
 import { OPS } from '../../engine/protocol/spec.ts'
 import type { Handler, Replies, RequestFrame } from '../handler.ts'
+import { Hot } from './hot.ts'
 import { Invalidation } from './invalidation.ts'
 import { Parts } from './parts.ts'
 import { Reads } from './reads.ts'
@@ -46,6 +47,7 @@ class Tier implements SqliteHandler {
     const reads = new Reads(this.parts, this.reader)
     const writes = new Writes(this.parts, this.reader, reads)
     const invalidation = new Invalidation(this.parts, this.reader)
+    const hot = new Hot(this.parts, this.reader, reads)
     this.reads = reads
     this.writes = writes
     this.nextVersion = this.firstVersion()
@@ -77,6 +79,9 @@ class Tier implements SqliteHandler {
     actions[OPS.DELETE_MATCHING.code] = flushed((frame, replies) =>
       invalidation.matching(frame, replies),
     )
+    // What is kept back has no id yet.
+    actions[OPS.SAVE_HOT.code] = flushed((frame, replies) => hot.save(frame, replies))
+    actions[OPS.LOAD_HOT.code] = (frame, replies) => hot.load(frame, replies)
     this.ops = Object.keys(actions).map(Number)
   }
 

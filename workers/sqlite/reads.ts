@@ -215,7 +215,8 @@ export class Reads {
     return found
   }
 
-  private isGivable(row: Row, isStaleToo: boolean): boolean {
+  /** Whether a row may be given now: not expired, its tags as they were. */
+  isGivable(row: Row, isStaleToo: boolean): boolean {
     // By index: taking a row apart by pattern goes through an iterator, which shows in a get.
     const goneAtMs = row[0]
     const metaText = row[2]

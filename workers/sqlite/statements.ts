@@ -103,6 +103,14 @@ export function prepareStatements(connection: Connection) {
     head: rows<[string], [id: number, expiresAtMs: number, version: number, meta: string | null]>(
       'select id, expires_at, version, meta from entries where key = ?',
     ),
+    /** By id, as the list of those read most has them; without a value that is too long for tier 1. */
+    hotRow: rows<[number, number], [key: string, ...GetRow]>(`
+      select key, expires_at, version, meta, case when length(value) <= ? then value end
+      from entries where id = ?`),
+    /** The ids of many keys, by a JSON array of them. */
+    ids: rows<[string], [index: number, id: number]>(`
+      select keys.key, entries.id from json_each(?) as keys join entries on entries.key = keys.value`),
+    hot: hotStatements(connection),
     /** A row that has a meta is left alone, and shows by no change: its tags must be taken out first. */
     put: command<[string, number, number, number | null, Buffer | null]>(`
       insert into entries (key, expires_at, version, large_bytes, value) values (?, ?, ?, ?, ?)
@@ -225,3 +233,27 @@ export function prepareStatements(connection: Connection) {
     ),
   }
 }
+
+/** The list of those read most: one row. Not part of the schema: the table is made when there is something to write, and a file
+ *  whose table is missing or another one is as good as any other. So nothing here is prepared ahead. */
+function hotStatements(connection: Connection) {
+  /** What has the name. */
+  const known = connection.prepare("select type, sql from sqlite_schema where name = 'hot'").raw()
+  const isOurs = (sql: unknown): boolean => String(sql).endsWith(HOT_COLUMNS)
+  return {
+    read: (): Buffer | undefined => {
+      const [, sql] = (known.get() as unknown[] | undefined) ?? []
+      if (!isOurs(sql)) return undefined
+      const row = connection.prepare('select list from hot where id = 1').raw().get()
+      return (row as [Buffer] | undefined)?.[0]
+    },
+    write: (list: Buffer): void => {
+      const [type, sql] = (known.get() as unknown[] | undefined) ?? []
+      if (type !== undefined && !isOurs(sql)) connection.exec(`drop ${type} hot`)
+      connection.exec(`create table if not exists hot ${HOT_COLUMNS}`)
+      connection.prepare('insert or replace into hot (id, list) values (1, ?)').run(list)
+    },
+  }
+}
+
+const HOT_COLUMNS = '(id integer primary key, list blob not null) strict'

@@ -130,7 +130,9 @@ export class Upkeep {
     this.store.succeeded('checkpoint')
   }
 
+  /** The log's length; in a transaction, where SQLite does not tell (SQLITE_LOCKED), as it was last. */
   walBytes(): number {
+    if (this.store.inTransaction) return this.lastLog * FRAME_BYTES
     const [, log] = this.store.statements?.walPages.get() ?? [0, 0]
     return Math.max(0, log) * FRAME_BYTES
   }

@@ -65,7 +65,15 @@ function tiers({ memory, sqlite }: EngineStats): string[] {
     ['missed', count(sqlite.misses), share(sqlite.misses, gets)],
   ]
   const rights = ['gets', 'share', 'entries', 'bytes', 'limit', 'full', 'evicted', 'expired']
-  return ruled([{ title: 'tier' }, ...right(rights)], rows)
+  return [...ruled([{ title: 'tier' }, ...right(rights)], rows), ...warmedLines(memory.warmed)]
+}
+
+/** Nothing for an engine that had nothing to bring back, or is older than this. */
+function warmedLines(warmed: EngineStats['memory']['warmed'] | undefined): string[] {
+  if (warmed === null || warmed === undefined) return []
+  const { entries, outOf, tookMs } = warmed
+  const share = `${count(entries)} of the ${count(outOf)} entries read most before`
+  return [`warmed at the start: ${share}, ${bytes(warmed.bytes)}, in ${duration(tookMs)}`]
 }
 
 function room(figures: object): string[] {

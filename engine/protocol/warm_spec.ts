@@ -1,0 +1,45 @@
+/** warm_spec: the rows of the protocol's table for the entries read most: kept in the file, and brought back at a start.
+ *  Owns:   WARM_OPS, WARM_REPLIES.   Not here: the whole table (spec.ts), of which they are a part.
+ *  Thread: any.
+ *  Holds:  as spec.ts does. */
+
+import type { FrameSpec } from './frame_spec.ts'
+
+export const WARM_OPS = {
+  SAVE_HOT: {
+    code: 0x54,
+    args: [
+      ['isFirst', 'uint'],
+      ['isLast', 'uint'],
+      ['entries', 'bytes'],
+    ],
+    on: 'ring',
+    worker: 'sqlite',
+    replies: ['COUNT'],
+    doc: 'A part of the list of keys read most: level (uint), key (str), by turns. The last part writes the list; COUNT is its bytes then, else 0.',
+  },
+  LOAD_HOT: {
+    code: 0x55,
+    args: [
+      ['isFirst', 'uint'],
+      ['valueBytesMax', 'uint'],
+    ],
+    on: 'ring',
+    worker: 'sqlite',
+    replies: ['HOT'],
+    doc: 'The next entries of the list of keys read most, from its beginning with `isFirst` 1. Longer values are left out.',
+  },
+} as const satisfies Record<string, FrameSpec>
+
+export const WARM_REPLIES = {
+  HOT: {
+    code: 0x98,
+    args: [
+      ['outOf', 'uint'],
+      ['left', 'uint'],
+      ['found', 'bytes'],
+    ],
+    on: 'ring',
+    doc: 'Entries of the list that can be given, hottest first, each as in FOUND_MANY with its level in place of an index; how many the list has, and how many of them are yet to come.',
+  },
+} as const satisfies Record<string, FrameSpec>
