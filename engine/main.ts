@@ -300,7 +300,7 @@ function hostsOf(config: Config): Kinds[] {
     compressFromBytes: config.sqlite.compressFromBytes,
   }
   if (Object.keys(config.postgres).length === 0) return [{ sqlite }]
-  const postgres = { databases: config.postgres }
+  const postgres = { databases: config.postgres, breaker: config.breaker }
   return config.engine.workers === 'separate' ? [{ sqlite }, { postgres }] : [{ sqlite, postgres }]
 }
 

@@ -18,6 +18,8 @@ import {
 
 const LEAVES = [
   'engine/assert.ts',
+  'engine/breaker/breaker.ts',
+  'engine/breaker/call_window.ts',
   'engine/bytes.ts',
   'engine/clock.ts',
   'engine/collector.ts',

@@ -106,6 +106,16 @@ test('the defaults are the figures of the documentation', () => {
           },
         },
       },
+      breaker: {
+        failures: 5,
+        failureRate: 0.5,
+        minCalls: 20,
+        windowMs: 60_000,
+        openMs: 30_000,
+        successes: 2,
+        retries: 3,
+        backoffMs: 1_000,
+      },
     },
   )
   assert.equal(config.memory.maxEntries, Number.POSITIVE_INFINITY)

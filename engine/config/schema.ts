@@ -72,6 +72,15 @@ export const SCHEMA = {
   'postgres.*.pool.pre_ping': { type: 'boolean', default: true, reloadable: false, doc: 'try a connection that has been idle before lending it' },
   'postgres.*.pool.statement_timeout': { type: 'duration', default: '30s', min: '1ms', max: TIMER_MAX, reloadable: false, doc: 'a statement is cancelled at the server after this' },
   'postgres.*.pool.idle_in_transaction_timeout': { type: 'duration', default: '60s', min: '10ms', max: TIMER_MAX, reloadable: false, doc: 'a transaction or stream that nothing is asked of for this long is rolled back' },
+
+  'breaker.failures': { type: 'integer', default: 5, min: 1, max: 1_000_000, reloadable: false, doc: 'a breaker opens after so many failures in a row; one guards the reads and one the writes of each server' },
+  'breaker.failure_rate': { type: 'fraction', default: 0.5, reloadable: false, doc: 'or when this share of the calls in its window failed' },
+  'breaker.min_calls': { type: 'integer', default: 20, min: 1, max: 1_000_000, reloadable: false, doc: 'but not before there were so many calls in the window' },
+  'breaker.window': { type: 'duration', default: '60s', min: '100ms', max: '1h', reloadable: false, doc: 'how far back calls count' },
+  'breaker.open': { type: 'duration', default: '30s', min: '10ms', max: '1h', reloadable: false, doc: 'how long an open breaker refuses calls (CIRCUIT_OPEN) before it lets single ones try' },
+  'breaker.successes': { type: 'integer', default: 2, min: 1, max: 1_000, reloadable: false, doc: 'successful tries that close it again' },
+  'breaker.retries': { type: 'integer', default: 3, min: 0, max: 10, reloadable: false, doc: 'how often a statement that was not sent, or only reads, is asked again within its deadline; 0: never' },
+  'breaker.backoff': { type: 'duration', default: '1s', min: '1ms', max: '60s', reloadable: false, doc: 'the pause before the first retry, give or take a quarter; each next one is twice as long' },
 } as const satisfies Record<string, Row>
 
 export type Schema = typeof SCHEMA

@@ -129,7 +129,13 @@ function poolHealth(figures: Figures | undefined): PartHealth {
   if (figures === undefined)
     return { status: 'down', reason: 'the postgres worker does not answer; it is being restarted' }
   const down = figures['down']
-  return down === undefined ? { status: 'ok' } : { status: 'down', reason: String(down) }
+  if (down !== undefined) return { status: 'down', reason: String(down) }
+  const breakers = Object.entries((figures['breakers'] ?? {}) as Record<string, { state: string }>)
+  const reason = breakers
+    .filter(([, { state }]) => state !== 'closed')
+    .map(([side, { state }]) => `the breaker of its ${side} is ${state}`)
+    .join(', ')
+  return reason === '' ? { status: 'ok' } : { status: 'degraded', reason }
 }
 
 /** A cache without its second tier, or an engine without its database, still serves what it has: degraded, not down. */

@@ -16,6 +16,17 @@ export interface SqliteOptions {
 
 export interface PostgresOptions {
   readonly databases: Readonly<Record<string, DatabaseOptions>>
+  readonly breaker: {
+    readonly failures: number
+    /** 0 to 1. */
+    readonly failureRate: number
+    readonly minCalls: number
+    readonly windowMs: number
+    readonly openMs: number
+    readonly successes: number
+    readonly retries: number
+    readonly backoffMs: number
+  }
 }
 
 export interface DatabaseOptions {

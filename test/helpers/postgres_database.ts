@@ -8,8 +8,10 @@ import type { HearthError } from '../../engine/errors.ts'
 import { encodeValue } from '../../engine/protocol/payload.ts'
 import { type Rows, readRows } from '../../engine/protocol/rows.ts'
 import type { Replies } from '../../workers/handler.ts'
+import { BREAKER_DEFAULTS, type BreakerOptions } from '../../workers/postgres/breaker_options.ts'
 import { POOL_DEFAULTS, type PoolOptions } from '../../workers/postgres/database.ts'
 import { PostgresDatabase } from '../../workers/postgres/postgres_database.ts'
+import type { Statement } from '../../workers/postgres/statement.ts'
 import { Underway } from '../../workers/postgres/underway.ts'
 import './newest_libpq.ts'
 
@@ -49,9 +51,12 @@ export function openDatabase(
   t: TestContext,
   url: string,
   options: Partial<PoolOptions> = {},
+  breaker: Partial<BreakerOptions> = {},
+  isRepeatable?: (statement: Statement) => boolean,
 ): TestDatabase {
   const spec = { name: 'main', url, ...POOL_DEFAULTS, ...options }
-  const database = new PostgresDatabase(spec, new Underway())
+  const settings = { ...BREAKER_DEFAULTS, ...breaker }
+  const database = new PostgresDatabase(spec, new Underway(), settings, isRepeatable)
   t.after(() => database.close())
   const replies = new TestReplies()
   let ticket = 0

@@ -4,6 +4,8 @@
  *  Holds:  an implementation answers every request once: with the body of a ROWS reply, or with a HearthError. */
 
 import type { HearthError } from '../../engine/errors.ts'
+import type { Side, SideFigures } from './admission.ts'
+import type { RetryFigures } from './retries.ts'
 
 export interface Database {
   /** Runs one statement on its own (autocommit): calls back once, be it before this returns. */
@@ -117,6 +119,9 @@ export interface DatabaseFigures {
   connectFailures: number
   closed: Record<CloseReason, number>
   prepared: { hits: number; misses: number; evictions: number; mended: number }
+  /** Of what reads and of what writes. */
+  breakers: Record<Side, SideFigures>
+  retries: RetryFigures
   listen: { channels: number; subscribers: number; gaps: number }
   /** Why no connection can be made at present. */
   down: string | undefined

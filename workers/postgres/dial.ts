@@ -27,6 +27,8 @@ export class Dialer<T> {
   connects = 0
   connectFailures = 0
   lastFailure: string | undefined
+  /** Told of each connection that was made. */
+  onConnected: () => void = () => {}
   private readonly open: () => Promise<T>
   private readonly events: DialEvents<T>
   private failuresInRow = 0
@@ -73,6 +75,7 @@ export class Dialer<T> {
       this.failuresInRow = 0
       this.lastFailure = undefined
       this.isLoginRefused = false
+      this.onConnected()
       if (this.isClosed) return this.events.drop(connection)
       this.events.opened(connection)
     } catch (error) {

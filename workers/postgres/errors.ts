@@ -5,6 +5,7 @@
 
 import { type ErrorDetails, HearthError } from '../../engine/errors.ts'
 import { RESULT_BYTES_MAX, WAITING_COUNT_MAX } from './database.ts'
+import { type Fault, marked } from './fault.ts'
 
 /** libpq's diagnostic fields, by the names of npm libpq. */
 export type ErrorFields = Record<string, string | undefined>
@@ -37,20 +38,14 @@ export function lostError(
   const outcome = isRead
     ? 'the statement only reads, so it may be asked again'
     : 'outcome unknown: look whether it took effect before repeating it'
-  return new HearthError(
-    'UNAVAILABLE',
-    `the connection to Postgres was lost while the statement ran (${oneLine(why)}); ${outcome}`,
-    { sqlState, correlationId },
-  )
+  const message = `the connection to Postgres was lost while the statement ran (${oneLine(why)}); ${outcome}`
+  return marked(new HearthError('UNAVAILABLE', message, { sqlState, correlationId }), 'lost', true)
 }
 
 /** Nothing reached the server, or nothing that it could have run. */
 export function unreachableError(why: string, correlationId?: string): HearthError {
-  return new HearthError(
-    'UNAVAILABLE',
-    `Postgres cannot be reached (${oneLine(why)}); the statement was not run`,
-    { correlationId },
-  )
+  const message = `Postgres cannot be reached (${oneLine(why)}); the statement was not run`
+  return marked(new HearthError('UNAVAILABLE', message, { correlationId }), 'unreachable', false)
 }
 
 /** Cancelled at the server by our deadline or its statement_timeout: rolled back. */
@@ -67,10 +62,11 @@ export function givenUpError(wasSent: boolean, correlationId: string): HearthErr
   const outcome = wasSent
     ? 'the statement was cancelled at the server: nothing of it stands'
     : 'nothing was sent'
-  return new HearthError('DATABASE', `given up by whoever asked; ${outcome}`, {
+  const error = new HearthError('DATABASE', `given up by whoever asked; ${outcome}`, {
     sqlState: '57014',
     correlationId,
   })
+  return wasSent ? error : marked(error, undefined, false)
 }
 
 /** The connection ended within a transaction whose COMMIT was not sent. */
@@ -123,11 +119,8 @@ export function silentError(
   correlationId: string,
 ): HearthError {
   const outcome = isRead ? '' : '; outcome unknown: look whether it took effect before repeating it'
-  return new HearthError(
-    'TIMEOUT',
-    `no answer from Postgres within ${Math.round(timeoutMs)} ms, nor to the cancellation${outcome}`,
-    { correlationId },
-  )
+  const message = `no answer from Postgres within ${Math.round(timeoutMs)} ms, nor to the cancellation${outcome}`
+  return marked(new HearthError('TIMEOUT', message, { correlationId }), 'silent', true)
 }
 
 /** A failed login will fail again; anything else in the connect phase passes sooner or later. libpq gives no SQLSTATE
@@ -146,11 +139,8 @@ const TRANSIENT =
 
 /** The refusal of a login, which is passed on to every request until it is tried again. */
 export function loginError(message: string, correlationId: string): HearthError {
-  return new HearthError(
-    'UNAVAILABLE',
-    `Postgres refused the connection (${oneLine(message)}); check the url of this database`,
-    { correlationId },
-  )
+  const text = `Postgres refused the connection (${oneLine(message)}); check the url of this database`
+  return marked(new HearthError('UNAVAILABLE', text, { correlationId }), 'refused', false)
 }
 
 /** No connection came free; nothing was sent. */
@@ -161,11 +151,22 @@ export function exhaustedError(
   isDown: boolean,
   correlationId: string,
 ): HearthError {
-  return new HearthError(
-    isDown ? 'UNAVAILABLE' : 'POOL_EXHAUSTED',
-    `no connection to database "${name}" came free within ${Math.round(waitedMs)} ms (${why}); nothing was sent`,
-    { correlationId },
-  )
+  const message = `no connection to database "${name}" came free within ${Math.round(waitedMs)} ms (${why}); nothing was sent`
+  const code = isDown ? 'UNAVAILABLE' : 'POOL_EXHAUSTED'
+  const fault: Fault | undefined = isDown ? 'unreachable' : undefined
+  return marked(new HearthError(code, message, { correlationId }), fault, false)
+}
+
+/** The breaker of this database's reads or writes keeps them back; `last` is the failure that opened it. */
+export function circuitOpenError(
+  breaker: string,
+  retryAfterMs: number,
+  last: string,
+  correlationId: string,
+): HearthError {
+  const message = `the breaker "${breaker}" is open after repeated failures (the last: ${oneLine(last)}); nothing was sent`
+  const error = new HearthError('CIRCUIT_OPEN', message, { retryAfterMs, correlationId })
+  return marked(error, undefined, false)
 }
 
 export function closedError(name: string): HearthError {

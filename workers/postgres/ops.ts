@@ -9,6 +9,7 @@ import { HearthError, isHearthError, toHearthError } from '../../engine/errors.t
 import { BodyReader } from '../../engine/protocol/body.ts'
 import { OPS } from '../../engine/protocol/spec.ts'
 import type { Handler, Replies, RequestFrame } from '../handler.ts'
+import { BREAKER_DEFAULTS, type BreakerOptions } from './breaker_options.ts'
 import { POOL_DEFAULTS, type PoolOptions } from './database.ts'
 import { PostgresDatabase } from './postgres_database.ts'
 import { SessionOps } from './session_ops.ts'
@@ -23,16 +24,18 @@ export interface DatabaseConfig {
 export interface PostgresConfig {
   /** By name; `main` is what a query without a name means. */
   readonly databases: Readonly<Record<string, DatabaseConfig>>
+  readonly breaker?: Partial<BreakerOptions> | undefined
 }
 
 const DEFAULT_DATABASE = 'main'
 
 export function createPostgresHandler(config: PostgresConfig): Handler {
   const underway = new Underway()
+  const breaker = { ...BREAKER_DEFAULTS, ...config.breaker }
   const databases = new Map<string, PostgresDatabase>()
   for (const [name, { url, pool }] of Object.entries(config.databases)) {
     const spec = { name, url, ...POOL_DEFAULTS, ...pool }
-    databases.set(name, new PostgresDatabase(spec, underway))
+    databases.set(name, new PostgresDatabase(spec, underway, breaker))
   }
   return new PostgresHandler(databases, underway)
 }

@@ -10,6 +10,8 @@ import { HearthError, toHearthError } from '../../engine/errors.ts'
 import { decodeValue } from '../../engine/protocol/payload.ts'
 import { REPLIES } from '../../engine/protocol/spec.ts'
 import type { Replies } from '../handler.ts'
+import { Admission } from './admission.ts'
+import { BREAKER_DEFAULTS, type BreakerOptions } from './breaker_options.ts'
 import { Budget } from './budget.ts'
 import type { DatabaseFigures, PoolSpec } from './database.ts'
 import { LANE_DEPTH_MAX } from './lane.ts'
@@ -17,9 +19,10 @@ import { Listener } from './listener.ts'
 import { ParamsStore } from './params_store.ts'
 import { Pool } from './pool.ts'
 import { PoolFigures } from './pool_figures.ts'
+import { Retries, UNTRIED } from './retries.ts'
 import type { SharedJob } from './shared_job.ts'
 import { SharedPool } from './shared_pool.ts'
-import { Statements } from './statement.ts'
+import { type Statement, Statements } from './statement.ts'
 import type { Underway } from './underway.ts'
 import { UtilizationWatch } from './utilization.ts'
 
@@ -46,9 +49,27 @@ export class PostgresDatabase {
   readonly listener: Listener
   private readonly underway: Underway
   private readonly watch: UtilizationWatch
+  /** Before the one server there is. */
+  readonly admission: Admission
+  private readonly retries: Retries
 
-  constructor(spec: PoolSpec, underway: Underway) {
+  /** `isRepeatable`: proven to change nothing. Functions may write, and no text says which: without a proof, nothing is. */
+  constructor(
+    spec: PoolSpec,
+    underway: Underway,
+    breaker: BreakerOptions = BREAKER_DEFAULTS,
+    isRepeatable: (statement: Statement) => boolean = () => false,
+  ) {
     this.spec = spec
+    this.retries = new Retries({
+      name: spec.name,
+      settings: breaker,
+      acquireTimeoutMs: spec.acquireTimeoutMs,
+      place: (job, nowMs) => this.place(job, nowMs),
+      flush: () => this.flush(),
+      isRepeatable,
+    })
+    this.admission = new Admission(spec.name, breaker)
     this.underway = underway
     this.listener = new Listener(spec)
     this.budget = new Budget(spec.size)
@@ -56,7 +77,12 @@ export class PostgresDatabase {
     if (spec.size > 1) this.shared = new SharedPool(spec, this.budget, this.figures)
     const min = this.shared === undefined ? spec.min : 0
     this.pool = new Pool({ ...spec, min }, this.budget, this.figures)
-    if (this.shared !== undefined) this.shared.onUnsupported = job => this.sendAlone(job)
+    if (this.shared !== undefined) {
+      this.shared.onUnsupported = job => this.sendAlone(job)
+      this.shared.onEnd = (job, error) => this.ended(job, error)
+      this.shared.dialer.onConnected = () => this.admission.connected()
+    }
+    this.pool.dialer.onConnected = () => this.admission.connected()
     this.budget.onWanted = () => this.shared?.shed()
     this.budget.onLaneWanted = () => this.pool.giveUpIdle()
     this.budget.onRoom = () => this.pool.grow()
@@ -67,10 +93,7 @@ export class PostgresDatabase {
   query(frame: QueryFrame, replies: Replies, nowMs: number): void {
     const statement = this.statements.of(frame.sql)
     const { ticket, correlationId, bytes, start, end } = frame
-    const { shared, params, spec } = this
-    const canShare = shared !== undefined && !shared.isUnsupported
-    if (!canShare || !statement.isPreparable || statement.leavesTraces)
-      return this.queryAlone(frame, replies)
+    const { params, spec } = this
     params.keep(bytes, start, end)
     const deadlineMs = nowMs + (frame.timeoutMs || spec.statementTimeoutMs)
     const job: SharedJob = {
@@ -84,6 +107,8 @@ export class PostgresDatabase {
       startedMs: nowMs,
       deadlineMs,
       acquireUntilMs: Math.min(deadlineMs, nowMs + spec.acquireTimeoutMs),
+      pass: 0,
+      tried: UNTRIED,
       slot: undefined,
       isUnwanted: false,
       repeats: 0,
@@ -91,12 +116,29 @@ export class PostgresDatabase {
       cancelledMs: 0,
       isDone: false,
     }
-    shared.place(job, nowMs)
+    this.place(job, nowMs)
+  }
+
+  /** To the server, if its breaker lets it pass; ended() follows. */
+  private place(job: SharedJob, nowMs: number): void {
+    const refusal = this.admission.admit(job, nowMs)
+    if (refusal !== undefined) return this.retries.refused(job, refusal, nowMs)
+    const { shared } = this
+    const { isPreparable, leavesTraces } = job.statement
+    const canShare = shared !== undefined && !shared.isUnsupported
+    if (canShare && isPreparable && !leavesTraces) shared.place(job, nowMs)
+    else this.sendAlone(job)
+  }
+
+  /** What became of a job. True: it is asked again. */
+  private ended(job: SharedJob, error: HearthError | undefined): boolean {
+    this.admission.ended(job, error)
+    return this.retries.ended(job, error)
   }
 
   /** The requester of a ticket is gone or has had enough. False: it is not on a shared connection of this database. */
   cancel(ticket: number): boolean {
-    return this.shared?.cancel(ticket) === true
+    return this.retries.cancel(ticket) || this.shared?.cancel(ticket) === true
   }
 
   /** Sends what query() has gathered. */
@@ -104,38 +146,36 @@ export class PostgresDatabase {
     this.shared?.flush()
   }
 
-  /** A job that was to share a connection has one to itself instead. */
+  /** A job that cannot share a connection has one to itself. */
   private sendAlone(job: SharedJob): void {
-    const { ticket, correlationId, params, paramsStart, paramsEnd, deadlineMs, replies } = job
-    const timeoutMs = Math.max(1, deadlineMs - monotonicMs())
-    const place = { bytes: params, start: paramsStart, end: paramsEnd }
-    try {
-      const { sql } = job.statement
-      this.queryAlone({ ticket, sql, timeoutMs, correlationId, ...place }, replies)
-    } catch (error) {
-      replies.fail(ticket, toHearthError(error))
-    }
-  }
-
-  private queryAlone(
-    { ticket, sql, timeoutMs, correlationId, bytes, start, end }: QueryFrame,
-    replies: Replies,
-  ): void {
-    const params = decodeValue(bytes, start, end)
-    if (!Array.isArray(params))
-      throw new HearthError('BAD_REQUEST', 'params must be an array', { correlationId })
     const { underway } = this
+    const { ticket, correlationId, deadlineMs, replies, statement } = job
+    const failed = (error: HearthError) => {
+      if (underway.end(ticket) && !this.ended(job, error)) replies.fail(ticket, error)
+    }
     underway.begin(ticket)
-    const task = this.pool.start(
-      { sql, params, timeoutMs, correlationId },
-      body => {
-        if (underway.end(ticket)) replies.reply(REPLIES.ROWS.code, ticket, body)
-      },
-      error => {
-        if (underway.end(ticket)) replies.fail(ticket, error)
-      },
-    )
-    underway.set(ticket, task)
+    try {
+      const params = decodeValue(job.params, job.paramsStart, job.paramsEnd)
+      if (!Array.isArray(params))
+        throw new HearthError('BAD_REQUEST', 'params must be an array', { correlationId })
+      const timeoutMs = Math.max(1, deadlineMs - monotonicMs())
+      const task = this.pool.start(
+        { sql: statement.sql, params, timeoutMs, correlationId },
+        body => {
+          if (!underway.end(ticket)) return
+          this.ended(job, undefined)
+          replies.reply(REPLIES.ROWS.code, ticket, body)
+        },
+        failed,
+      )
+      const cancel = () => {
+        job.isUnwanted = true
+        task.cancel()
+      }
+      underway.set(ticket, { cancel })
+    } catch (error) {
+      failed(toHearthError(error, 'PROTOCOL'))
+    }
   }
 
   stats(): DatabaseFigures {
@@ -166,6 +206,8 @@ export class PostgresDatabase {
       connectFailures: pool.dialer.connectFailures + (shared?.dialer.connectFailures ?? 0),
       closed: { ...closed },
       prepared: { ...prepared },
+      breakers: this.admission.figures(),
+      retries: this.retries.figures(),
       listen: this.listener.stats(),
       down: count === 0 ? (shared ?? pool).dialer.lastFailure : undefined,
     }
@@ -173,6 +215,7 @@ export class PostgresDatabase {
 
   async close(): Promise<void> {
     this.watch.close()
+    this.retries.close()
     this.listener.close()
     await Promise.all([this.shared?.close(), this.pool.close()])
   }

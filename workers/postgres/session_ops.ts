@@ -10,6 +10,7 @@ import { BodyReader, SCALAR_BYTES_MAX, writeUint } from '../../engine/protocol/b
 import { decodeValue, encodeValue } from '../../engine/protocol/payload.ts'
 import { BEGIN_FLAGS, OPS, REPLIES } from '../../engine/protocol/spec.ts'
 import type { Replies, RequestFrame } from '../handler.ts'
+import type { Admission, Side } from './admission.ts'
 import { Copy } from './copy.ts'
 import { Cursor, checkStreamable } from './cursor.ts'
 import { Handles } from './handles.ts'
@@ -22,6 +23,7 @@ import type { Underway } from './underway.ts'
 /** What of a database is served here. */
 export interface Exclusive {
   readonly pool: Pool
+  readonly admission: Admission
   readonly listener: Listener
 }
 
@@ -114,11 +116,13 @@ export class SessionOps {
   }
 
   private begin(ticket: number, reader: BodyReader, answer: Answer, refuse: Refuse): void {
-    const { pool, limits } = this.opening(reader)
+    const { pool, admission, limits } = this.opening(reader)
     const isolation = reader.text()
-    const text = beginText(isolation, reader.uint())
+    const flags = reader.uint()
+    const text = beginText(isolation, flags)
+    const told = admission.open(sideOf((flags & BEGIN_FLAGS.readOnly) !== 0), limits.correlationId)
     const opened = () => ({ kind: 'transaction' as const, transaction })
-    const transaction = this.transaction(pool, text, limits, refuse, () => {
+    const transaction = this.transaction(pool, text, limits, told, refuse, () => {
       answer(REPLIES.OPENED.code, handleBody(this.add(opened(), limits.correlationId)))
     })
     this.underway.set(ticket, { cancel: () => transaction.close(() => {}) })
@@ -167,7 +171,7 @@ export class SessionOps {
 
   private stream(frame: RequestFrame, reader: BodyReader, answer: Answer, refuse: Refuse): void {
     const outer = reader.uint()
-    const { pool, limits } = this.opening(reader)
+    const { pool, admission, limits } = this.opening(reader)
     const { correlationId } = limits
     const sql = reader.text()
     const params = toParameters(paramsOf(frame, reader))
@@ -185,7 +189,8 @@ export class SessionOps {
     }
     if (within !== undefined)
       return this.underway.set(frame.ticket, declare(within.transaction, refuse))
-    const transaction = this.transaction(pool, 'begin', limits, refuse, () => {
+    const told = admission.open(sideOf(statement.isRead), correlationId)
+    const transaction = this.transaction(pool, 'begin', limits, told, refuse, () => {
       declare(transaction, error => transaction.close(() => refuse(error)))
     })
     this.underway.set(frame.ticket, { cancel: () => transaction.close(() => {}) })
@@ -194,9 +199,10 @@ export class SessionOps {
 
   private copy(frame: RequestFrame, reader: BodyReader, answer: Answer, refuse: Refuse): void {
     const direction = frame.op === OPS.COPY_IN.code ? 'in' : 'out'
-    const { pool, limits } = this.opening(reader)
+    const { pool, admission, limits } = this.opening(reader)
     const statement = pool.statements.copy(reader.text(), direction)
-    const transaction = this.transaction(pool, 'begin', limits, refuse, () => {
+    const told = admission.open(sideOf(direction === 'out'), limits.correlationId)
+    const transaction = this.transaction(pool, 'begin', limits, told, refuse, () => {
       const copy = new Copy(transaction, direction, limits.correlationId)
       const opened = () => {
         const handle = this.add({ kind: 'COPY', transaction, copy }, limits.correlationId)
@@ -237,14 +243,23 @@ export class SessionOps {
     })
   }
 
-  /** A transaction that is not asked for its connection yet; `opened` runs when it has it. */
+  /** A transaction that is not asked for its connection yet; `opened` runs when it has it. The breaker is `told` of either. */
   private transaction(
     pool: Pool,
     begin: string,
     limits: TransactionLimits,
-    refused: Refuse,
-    opened: () => void,
+    told: (error?: HearthError) => void,
+    refuse: Refuse,
+    open: () => void,
   ): Transaction {
+    const opened = () => {
+      told()
+      open()
+    }
+    const refused: Refuse = error => {
+      told(error)
+      refuse(error)
+    }
     const ended = (reason: HearthError) => {
       // It may end before it has been given a handle: then `refused` has said so.
       for (const [handle, open] of this.handles.entries())
@@ -255,13 +270,13 @@ export class SessionOps {
   }
 
   /** The arguments that everything that is opened begins with. */
-  private opening(reader: BodyReader): { pool: Pool; limits: TransactionLimits } {
+  private opening(reader: BodyReader): Omit<Exclusive, 'listener'> & { limits: TransactionLimits } {
     const name = reader.text()
     const timeoutMs = reader.uint()
     const idleTimeoutMs = reader.uint()
     const correlationId = reader.text()
-    const { pool } = this.databaseOf(name, correlationId)
-    return { pool, limits: { timeoutMs, idleTimeoutMs, correlationId } }
+    const { pool, admission } = this.databaseOf(name, correlationId)
+    return { pool, admission, limits: { timeoutMs, idleTimeoutMs, correlationId } }
   }
 
   private add(open: Omit<Open, 'inner' | 'correlationId'>, correlationId: string): number {
@@ -286,6 +301,10 @@ export class SessionOps {
 function wrongKind(handle: number, { kind, correlationId }: Open): HearthError {
   const text = `the handle ${handle} is of a ${kind}, which has no such operation`
   return new HearthError('BAD_REQUEST', text, { correlationId })
+}
+
+function sideOf(isRead: boolean): Side {
+  return isRead ? 'reads' : 'writes'
 }
 
 type Answer = (op: number, body?: Uint8Array) => void

@@ -4,6 +4,7 @@
 
 import type { Replies } from '../handler.ts'
 import type { Slot } from './lane.ts'
+import type { Tried } from './retry.ts'
 import type { Statement } from './statement.ts'
 
 export interface SharedJob {
@@ -19,6 +20,10 @@ export interface SharedJob {
   readonly deadlineMs: number
   /** The wait for a connection ends here. */
   readonly acquireUntilMs: number
+  /** With which it passed its server's breaker (admission.ts). */
+  pass: number
+  /** How often it was asked again, after it had failed. */
+  readonly tried: Tried
   /** The prepared statement it was sent with last. */
   slot: Slot | undefined
   /** Nobody waits for it any more: cancelled as soon as it runs. */

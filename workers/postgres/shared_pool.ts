@@ -27,6 +27,7 @@ import {
   tooLargeError,
   unreachableError,
 } from './errors.ts'
+import { marked } from './fault.ts'
 import type { Lane, LaneEvents } from './lane.ts'
 import { LaneChoice } from './lane_choice.ts'
 import { openLane } from './lane_dial.ts'
@@ -53,6 +54,8 @@ export class SharedPool implements LaneEvents {
   isClosing = false
   /** Takes a job that no shared connection can be opened for. */
   onUnsupported: (job: SharedJob) => void = () => {}
+  /** Told of each job's end before its requester is; true: the job goes on elsewhere. Undefined where nobody asks. */
+  onEnd: ((job: SharedJob, error: HearthError | undefined) => boolean) | undefined
   private readonly choice: LaneChoice
   private readonly watch: LaneWatch
   private lastCancelMs = -Infinity
@@ -146,6 +149,7 @@ export class SharedPool implements LaneEvents {
     if (job.isDone) return // its requester was told already
     if (kind === ANSWER.ROWS) {
       job.isDone = true
+      if (this.onEnd !== undefined) this.onEnd(job, undefined)
       job.replies.reply(REPLIES.ROWS.code, job.ticket, bytes, start, end)
     } else if (kind === ANSWER.REFUSED) this.refused(lane, job, bytes, start, end)
     else if (kind === ANSWER.TOO_LARGE) this.fail(job, tooLargeError(job.correlationId))
@@ -199,7 +203,9 @@ export class SharedPool implements LaneEvents {
   giveUp(job: SharedJob, nowMs: number): void {
     job.isUnwanted = true
     const tookMs = nowMs - job.startedMs
-    this.fail(job, silentError(tookMs, job.statement.isRead, job.correlationId))
+    const error = silentError(tookMs, job.statement.isRead, job.correlationId)
+    // The server is not to blame for one that stood behind another.
+    this.fail(job, job.cancelledMs > 0 ? error : marked(error, undefined, true))
   }
 
   expire(job: SharedJob, nowMs: number): void {
@@ -279,7 +285,7 @@ export class SharedPool implements LaneEvents {
   }
 
   fail(job: SharedJob, error: HearthError): void {
-    if (job.isDone) return
+    if (job.isDone || this.onEnd?.(job, error) === true) return
     job.isDone = true
     this.figures.errors++
     if (error.code === 'TIMEOUT') this.figures.timeouts++
