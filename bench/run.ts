@@ -1,4 +1,4 @@
-/** run: what `npm run bench`, `bench:gate` and `bench:peers` run.
+/** run: what `npm run bench`, `bench:gate`, `bench:cache` and `bench:peers` run.
  *  Owns:   the list of benches and the tables printed.   Not here: how a figure is made (harness.ts).
  *  Thread: main.
  *  Holds:  the exit code is 0 only if every gate asked for held; 2 for a wrong usage. */
@@ -17,12 +17,13 @@ import {
 
 const MICRO = ['ring', 'tier1', 'codec', 'rows', 'sieve', 'socket', 'in_place', 'pipeline'] as const
 
-const USAGE = `usage: node bench/run.ts [--smoke] [--gate | --peers] [word…]
+const USAGE = `usage: node bench/run.ts [--smoke] [--gate | --cache | --peers] [word…]
   --smoke  small sizes: shows that everything runs, its figures mean nothing
-  --gate   the ratios that CI holds; --peers: side by side with what is installed
+  --gate   the ratios that CI holds; --peers: side by side with what is installed; --cache: the cache by itself
   word     only micro benches whose names contain it (${MICRO.join(', ')})`
 
-const FLAGS = ['--smoke', '--gate', '--peers']
+const MODES = ['--gate', '--cache', '--peers']
+const FLAGS = ['--smoke', ...MODES]
 
 process.exitCode = await main(process.argv.slice(2))
 
@@ -31,20 +32,25 @@ async function main(args: readonly string[]): Promise<number> {
   const words = args.filter(arg => !arg.startsWith('-'))
   const unknown = [...flags].filter(flag => !FLAGS.includes(flag))
   const names = MICRO.filter(name => words.length === 0 || words.some(word => name.includes(word)))
-  if (unknown.length > 0 || names.length === 0 || (flags.has('--gate') && flags.has('--peers'))) {
+  if (
+    unknown.length > 0 ||
+    names.length === 0 ||
+    MODES.filter(mode => flags.has(mode)).length > 1
+  ) {
     console.error(USAGE)
     return 2
   }
   const size: Size = flags.has('--smoke') ? 'smoke' : 'real'
   console.log(`${machineLine()}\n`)
-  if (flags.has('--peers')) return (await runMacro('peers')) ? 0 : 1
+  if (flags.has('--peers')) return (await runMacro('peers', size)) ? 0 : 1
+  if (flags.has('--cache')) return (await runMacro('cache', size)) ? 0 : 1
   if (!flags.has('--gate')) {
     for (const name of names) await runMicro(name, size)
     return 0
   }
   const areMicroHeld = await runGates(names, size)
   const isAll = words.length === 0
-  return (isAll ? await runMacro('gate') : true) && areMicroHeld ? 0 : 1
+  return (isAll ? await runMacro('gate', size) : true) && areMicroHeld ? 0 : 1
 }
 
 /** One bench's table, and its gates. */
@@ -82,14 +88,14 @@ async function hasGates(name: string): Promise<boolean> {
 }
 
 /** The benches through the socket. */
-async function runMacro(name: 'gate' | 'peers'): Promise<boolean> {
+async function runMacro(name: 'gate' | 'cache' | 'peers', size: Size): Promise<boolean> {
   const file = join(import.meta.dirname, 'macro', `${name}.ts`)
   if (!existsSync(file)) {
     console.error(`bench/macro/${name}.ts is not there`)
     return false
   }
-  const { run } = (await import(pathToFileURL(file).href)) as { run(): Promise<boolean> }
-  return run()
+  const { run } = (await import(pathToFileURL(file).href)) as { run(size: Size): Promise<boolean> }
+  return run(size)
 }
 
 function shown({ figures, hash }: Row): Record<string, number | string> {

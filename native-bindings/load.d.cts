@@ -14,6 +14,7 @@ export interface NativeAddon {
   sendDatagram(address: string, text: string): number
   trimMemory(): boolean
   tuneAllocator(arenasMax: number, trimThresholdBytes: number, topPadBytes: number): boolean
+  startWriteback(fd: number, at: number, bytes: number): number
   doorbellOpen(callback: () => void): number
   doorbellRing(number: number): boolean
   doorbellClose(number: number): void

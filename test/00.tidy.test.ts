@@ -157,6 +157,7 @@ const ENTRIES = [
   'native-bindings/build.mjs',
   'native-bindings/libpq/index.cjs',
   'bench/run.ts',
+  'bench/macro/cache.ts',
   'bench/macro/gate.ts',
   'bench/macro/peers.ts',
   'test/run.ts',

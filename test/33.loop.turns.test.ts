@@ -24,6 +24,10 @@ class Counter implements Handler {
   idles = 0
   isClosed = false
   idleMs = 60
+  settles = 0
+  /** Drains that it wants beyond those for requests. */
+  owed = 0
+  onFlush = (): void => {}
   onHandle = (_frame: RequestFrame, _replies: Replies): void => {}
 
   handle(frame: RequestFrame, replies: Replies): void {
@@ -34,6 +38,17 @@ class Counter implements Handler {
 
   flush(): void {
     this.flushes++
+    if (this.owed > 0) this.owed--
+    this.onFlush()
+  }
+
+  settle(): void {
+    this.settles++
+    assert.equal(this.settles, this.flushes)
+  }
+
+  get isBusy(): boolean {
+    return this.owed > 0
   }
 
   idle(): number {
@@ -111,6 +126,26 @@ describe('a loop with events', () => {
     stand.send(OPS.QUERY.code, 100)
     await until(() => stand.count() === 100, 'all of them')
     assert.equal(stand.handler.flushes, flushes + 1)
+    assert.equal(stand.handler.settles, flushes + 1, 'and settles after it')
+    await stand.stop()
+  })
+
+  test('comes round at once, and with events between, while a handler has more to do', async () => {
+    const stand = new Stand()
+    await sleep(5)
+    stand.handler.owed = 200
+    let immediates = 0
+    const count = (): void => {
+      immediates++
+      if (stand.handler.owed > 0) setImmediate(count)
+    }
+    setImmediate(count)
+    stand.send(OPS.QUERY.code)
+    await until(() => stand.count() === 1 && stand.handler.owed === 0, 'all drains')
+    assert.ok(immediates > 50, `${immediates} turns of others`)
+    const { flushes } = stand.handler
+    await sleep(10)
+    assert.equal(stand.handler.flushes, flushes, 'and sleeps then')
     await stand.stop()
   })
 
@@ -136,6 +171,23 @@ describe('a loop with events', () => {
     assert.ok(seen >= 8, `${seen} turns in 9 full drains`)
     await stand.stop()
   })
+})
+
+test('a loop that sleeps between drains does not while a handler has more to do', () => {
+  const requests = createRingMemory()
+  const writer = new RingWriter(requests)
+  const handler = new Counter()
+  handler.owed = 8
+  handler.idleMs = 1_000
+  handler.onFlush = () => {
+    if (handler.owed > 0) return
+    assert.ok(writer.push(OPS.STOP.code, 1, EMPTY, 0, 0))
+    writer.publish()
+  }
+  const startMs = performance.now()
+  void serveRings({ requests, replies: createRingMemory() }, [{ kind: 'counter', handler }], true)
+  assert.equal(handler.flushes, 9, 'the last of them is the one that stops it')
+  assert.ok(performance.now() - startMs < IDLE_MS * 4, 'at once, not when it is time to look round')
 })
 
 describe('housekeeping of a loop with events', () => {

@@ -1,10 +1,10 @@
-/** What the cache costs as it grows: tier-2 hits among many entries, and gets while a pattern is being invalidated.
+/** What the cache costs as it grows: tier-2 hits among many entries, and gets while a pattern is walked.
  *  Owns:   one engine a test.   Thread: main of a test process; the engine's worker is another.
  *  Runs:   alone, for its figures.
  *  Holds:  the gates are wide: the figures, printed, are what counts, on a machine that does nothing else. */
 
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import type { Hearth } from '../engine/client/index.ts'
 import { monotonicMs } from '../engine/clock.ts'
 import { embed } from './helpers/engine.ts'
@@ -58,6 +58,27 @@ test(`a hit in tier 2 among ${LARGE} entries takes hardly longer than among ${SM
   assert.ok(large / small < 4, 'the cost does not grow with the number of entries')
 })
 
+/** Gets of what tier 1 has and of what no tier has, by turns, until something is over: their times, sorted. */
+async function getsUntil({ cache }: Hearth, over: Promise<unknown>): Promise<number[]> {
+  let isOver = false
+  const finished = over.finally(() => {
+    isOver = true
+  })
+  const times: number[] = []
+  for (let i = 0; !isOver; i++) {
+    const startMs = monotonicMs()
+    await cache.get(i % 2 === 0 ? 'still here' : `nowhere:${i}`)
+    times.push(monotonicMs() - startMs)
+  }
+  await finished
+  return times.toSorted((a, b) => a - b)
+}
+
+function told(t: TestContext, times: readonly number[]): void {
+  const figures = [0.5, 0.99, 0.999].map(share => quantile(times, share).toFixed(2))
+  t.diagnostic(`${times.length} gets meanwhile: p50, p99, p99.9 ${figures.join(', ')} ms`)
+}
+
 test('gets go on while a pattern that means most of the cache is invalidated', {
   timeout: 120_000,
 }, async t => {
@@ -69,21 +90,29 @@ test('gets go on while a pattern that means most of the cache is invalidated', {
   const count = FULL ? 200_000 : 30_000
   await fill(hearth, count)
   await hearth.cache.set('still here', 1)
-  let isOver = false
-  const invalidated = hearth.cache.invalidatePattern('key:*').then(gone => {
-    isOver = true
-    return gone
-  })
-  const times: number[] = []
-  for (let i = 0; !isOver; i++) {
-    const startMs = monotonicMs()
-    // One that tier 1 has, and one that both tiers are asked for.
-    await hearth.cache.get(i % 2 === 0 ? 'still here' : `nowhere:${i}`)
-    times.push(monotonicMs() - startMs)
-  }
+  const invalidated = hearth.cache.invalidatePattern('key:*')
+  const times = await getsUntil(hearth, invalidated)
   assert.equal(await invalidated, count)
-  const figures = [0.5, 0.99, 0.999].map(share => `${quantile(times, share).toFixed(2)}`)
-  t.diagnostic(`${times.length} gets meanwhile: p50, p99, p99.9 ${figures.join(', ')} ms`)
+  told(t, times)
   assert.ok(quantile(times, 0.5) < 100, 'they are not held up until it is over')
   assert.equal(await hearth.cache.get('still here'), 1)
+})
+
+test('gets go on while keys are looked through of which one matches', {
+  timeout: 120_000,
+}, async t => {
+  const embedded = await embed(t, { memory: { maxEntries: 8 }, sqlite: { maxBytes: 256 << 20 } })
+  const hearth = await embedded.connect()
+  const count = FULL ? 1_000_000 : 100_000
+  await fill(hearth, count)
+  await hearth.cache.set('still here', 1)
+  const found: string[] = []
+  const list = async (): Promise<void> => {
+    for await (const key of hearth.cache.keys(`*:${count - 1}`)) found.push(key)
+  }
+  const times = await getsUntil(hearth, list())
+  assert.deepEqual(found, [`key:${count - 1}`])
+  told(t, times)
+  assert.ok(times.length > 10, 'they come between')
+  assert.ok(quantile(times, 0.5) < 100, 'they are not held up until it is over')
 })

@@ -28,6 +28,10 @@ export interface Handler {
   handle(frame: RequestFrame, replies: Replies): void
   /** End of a drain: whatever was gathered is done and answered now (group commit). */
   flush?(replies: Replies): void
+  /** Its replies have been published: what follows from the drain and nobody waits for is done now. */
+  settle?(): void
+  /** There is more to do at the next flush(), which is to follow at once, requests or not. */
+  readonly isBusy?: boolean
   /** Nothing has come for a while: housekeeping. Returns how soon it wants the next turn, in milliseconds. */
   idle?(): number
   /** Its figures, for `stats()`. */

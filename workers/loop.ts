@@ -64,7 +64,7 @@ class Loop {
   /** Until STOP, asleep in Atomics.wait between drains. */
   block(): void {
     while (this.stopTicket < 0) {
-      if (this.turn() > 0) continue
+      if (this.turn() > 0 || this.isBusy()) continue
       this.requests.wait(this.idleTurn.sleepMs())
       this.idleTurn.woke()
     }
@@ -77,7 +77,7 @@ class Loop {
         try {
           this.turn()
           if (this.stopTicket >= 0) resolve()
-          else if (!this.requests.whenReadable(turn)) setImmediate(turn)
+          else if (this.isBusy() || !this.requests.whenReadable(turn)) setImmediate(turn)
         } catch (error) {
           reject(error)
         }
@@ -95,11 +95,18 @@ class Loop {
     this.replies.publish()
   }
 
+  /** Whether a handler has begun what it goes on with between drains. */
+  private isBusy(): boolean {
+    for (const { handler } of this.hosted) if (handler.isBusy === true) return true
+    return false
+  }
+
   /** One drain, answered as far as it can be now; how many requests it had. */
   private turn(): number {
     const count = this.drain()
     for (const { handler } of this.hosted) handler.flush?.(this.replies)
     this.replies.publish()
+    for (const { handler } of this.hosted) handler.settle?.()
     this.collector.turn()
     if (this.hasWorked) this.idleTurn.busy()
     return count

@@ -4,10 +4,9 @@
  *  Holds:  each figure is the median of runs that took turns with its rival's, so that a slow minute meets both; every rival
  *          decodes what it gets, as the engine's client does. Not shown by these figures: networks, many clients, large values. */
 
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import type { Hearth } from '../../engine/client/index.ts'
 import { machineLine } from '../harness.ts'
+import { writeResults } from '../results.ts'
 import { measureFootprint } from './footprint.ts'
 import { p50OfHits, peeksPerSecond } from './in_place.ts'
 import {
@@ -46,7 +45,7 @@ export async function run(): Promise<boolean> {
   ]
   const text = render(rows)
   console.log(text)
-  writeFileSync(join(import.meta.dirname, '..', 'RESULTS.md'), text)
+  writeResults('peers', text)
   return rows.every(isReached)
 }
 

@@ -1,114 +1,60 @@
-/** sieve: hit rates of SIEVE against LRU and FIFO on a Zipf trace, without and with scans in between.
- *  Owns:   nothing.   Thread: main of a trial's process.
- *  Holds:  all three see the same trace and hold the same number of entries; SIEVE is the engine's own, in its segment. */
+/** sieve: tier 1's hit rate beside those of LRU, FIFO and the offline optimum, on Zipf traces without and with scans.
+ *  Owns:   the shapes of the traces and the four sizes.   Not here: the policies (../policies.ts).
+ *  Thread: main of a trial's process.
+ *  Holds:  (1) all see the same trace and hold as many entries as tier 1 did, which is bounded by its bytes alone.
+ *          (2) tier 1 is the engine's own, in its segment, through the get and set that requests take. */
 
-import { Memory } from '../../engine/cache/memory.ts'
-import { createSegment } from '../../engine/cache/segment.ts'
-import type { MicroBench, Row, Size, Trial } from '../harness.ts'
+import type { Gate, MicroBench, Row, Size, Trial } from '../harness.ts'
+import { firstInFirstOut, leastRecentlyUsed, optimum, tier1 } from '../policies.ts'
+import { hashOf, traceOf } from '../traces.ts'
 
-const KEYS = { smoke: 2_000, real: 50_000 } as const
-const REQUESTS = { smoke: 20_000, real: 2_000_000 } as const
 const ZIPF_EXPONENT = 0.9
-/** Every so many requests, so many keys are asked for once, in order, and never again. */
+const KEYS = { smoke: 20_000, real: 100_000 } as const
+const REQUESTS = { smoke: 100_000, real: 1_000_000 } as const
 const SCAN_EVERY = 20_000
 const SCAN_LENGTH = 4_000
-const SHARES = [0.01, 0.1] as const
 
-/** Asks for a key; true on a hit. On a miss it is stored. */
-type Policy = (key: number) => boolean
-
-const POLICIES: Record<string, (capacity: number) => Policy> = {
-  SIEVE: sieve,
-  LRU: lru,
-  FIFO: fifo,
-}
+/** Bytes of the segment, by the words of configuration; the last is the default of memory.max_bytes. */
+const SIZES = { '64 KiB': 64 << 10, '256 KiB': 256 << 10, '1 MiB': 1 << 20, '4 MiB': 4 << 20 }
 
 export const bench: MicroBench = {
-  title: `hit rate on a Zipf trace (exponent ${ZIPF_EXPONENT}, ${KEYS.real} keys), for a cache of a share of the keys`,
+  title: `hit rates in %, Zipf (exponent ${ZIPF_EXPONENT}, ${KEYS.real} keys), tier 1 of four sizes; scans of ${SCAN_LENGTH} keys every ${SCAN_EVERY} requests`,
   isNot:
     'Not your traffic: real traces have bursts and ages that Zipf has not. All entries are of one size, and nothing expires.',
-  trials: SHARES.flatMap(share =>
-    [false, true].flatMap(hasScans =>
-      Object.entries(POLICIES).map(([name, open]) => trial(name, open, share, hasScans)),
-    ),
+  trials: [false, true].flatMap(hasScans =>
+    Object.entries(SIZES).map(([name, bytes]) => trial(nameOf(name, hasScans), bytes, hasScans)),
   ),
+  gates: rows =>
+    Object.keys(SIZES).map((name): Gate => {
+      const { figures } = rows.get(nameOf(name, true))!
+      const actual = figures['tier 1']! / figures['LRU']!
+      return { name: `hit rate of tier 1 by LRU's, ${name}, scans`, actual, atLeast: 1 }
+    }),
 }
 
-function trial(
-  name: string,
-  open: (capacity: number) => Policy,
-  share: number,
-  hasScans: boolean,
-): Trial {
+function nameOf(size: string, hasScans: boolean): string {
+  return hasScans ? `${size}, scans` : size
+}
+
+function trial(name: string, segmentBytes: number, hasScans: boolean): Trial {
   const run = (size: Size): Row => {
-    const ask = open(Math.round(KEYS[size] * share))
-    let hits = 0
-    let hash = 0
-    let scanned = KEYS[size]
-    const next = zipf(KEYS[size])
-    for (let i = 0; i < REQUESTS[size]; i++) {
-      if (hasScans && i % SCAN_EVERY === SCAN_EVERY - 1) {
-        for (let j = 0; j < SCAN_LENGTH; j++) ask(scanned++)
-      }
-      const key = next()
-      hash = (hash * 31 + key) | 0
-      if (ask(key)) hits++
+    const keys = KEYS[size]
+    const requests = REQUESTS[size]
+    const scanEvery = hasScans ? SCAN_EVERY : 0
+    const exponent = ZIPF_EXPONENT
+    const trace = traceOf({ keys, requests, exponent, scanEvery, scanLength: SCAN_LENGTH })
+    const { hits, entries } = tier1(trace, keys, segmentBytes)
+    const rate = (count: number): number => (count / requests) * 100
+    return {
+      figures: {
+        entries,
+        'tier 1': rate(hits),
+        LRU: rate(leastRecentlyUsed(trace, keys, entries)),
+        FIFO: rate(firstInFirstOut(trace, keys, entries)),
+        optimum: rate(optimum(trace, keys, entries)),
+      },
+      hash: hashOf(trace),
     }
-    return { figures: { 'hit rate, %': (hits / REQUESTS[size]) * 100 }, hash }
   }
-  return { name: `${share * 100} % of keys${hasScans ? ', scans' : ''}: ${name}`, run }
-}
-
-/** Keys 0 .. count - 1, the first most often; the same sequence each time. */
-function zipf(count: number): () => number {
-  const sums = new Float64Array(count)
-  for (let rank = 0, sum = 0; rank < count; rank++) sums[rank] = sum += (rank + 1) ** -ZIPF_EXPONENT
-  const total = sums[count - 1]!
-  let state = 1
-  return () => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) | 0
-    const mixed = Math.imul(state ^ (state >>> 15), 0x2c1b_3c6d)
-    const wanted = (((mixed ^ (mixed >>> 13)) >>> 0) / 2 ** 32) * total
-    let low = 0
-    for (let high = count - 1; low < high; ) {
-      const middle = (low + high) >> 1
-      if (sums[middle]! < wanted) low = middle + 1
-      else high = middle
-    }
-    return low
-  }
-}
-
-function sieve(capacity: number): Policy {
-  const segment = createSegment(new ArrayBuffer(16 << 20), { pid: process.pid, hashSeed: 1 })
-  const memory = new Memory(segment, { valueBytesMax: 100, entryCountMax: capacity })
-  const bytes = Buffer.alloc(4)
-  return key => {
-    bytes.writeUInt32LE(key)
-    const hash = memory.hash(bytes, 0, 4)
-    if (memory.get(hash, bytes, 0, 4, 0) !== 0) return true
-    memory.set(hash, bytes, 0, 4, bytes, 0, 4, Infinity)
-    return false
-  }
-}
-
-/** A Map keeps the order of arrival: taking out and putting in again makes an entry the newest. */
-function lru(capacity: number): Policy {
-  const held = new Map<number, true>()
-  return key => {
-    const isHit = held.delete(key)
-    held.set(key, true)
-    if (held.size > capacity) held.delete(held.keys().next().value!)
-    return isHit
-  }
-}
-
-function fifo(capacity: number): Policy {
-  const held = new Set<number>()
-  return key => {
-    if (held.has(key)) return true
-    held.add(key)
-    if (held.size > capacity) held.delete(held.keys().next().value!)
-    return false
-  }
+  return { name, run }
 }

@@ -1,9 +1,10 @@
-/** addon_system: unix_socket.c and allocator.c for JavaScript.
+/** addon_system: unix_socket.c, allocator.c and writeback.c for JavaScript.
  *  Owns: nothing.   Thread: the env's.   Holds: as addon.h says. */
 #include "addon.h"
 #include "allocator.h"
 #include "convert.h"
 #include "unix_socket.h"
+#include "writeback.h"
 
 /* (descriptor) → {pid, uid, gid} or -errno */
 static napi_value js_peer_credentials(napi_env env, napi_callback_info info) {
@@ -56,12 +57,27 @@ static napi_value js_tune_allocator(napi_env env, napi_callback_info info) {
     return make_bool(env, allocator_tune(values[0], values[1], values[2]));
 }
 
+/* (descriptor, at, bytes) → 0 or -errno */
+static napi_value js_start_writeback(napi_env env, napi_callback_info info) {
+    size_t count = 3;
+    napi_value arguments[3];
+    int32_t descriptor = -1;
+    int64_t at = 0;
+    int64_t bytes = 0;
+    NAPI_TRY(env, napi_get_cb_info(env, info, &count, arguments, NULL, NULL));
+    NAPI_TRY(env, napi_get_value_int32(env, arguments[0], &descriptor));
+    NAPI_TRY(env, napi_get_value_int64(env, arguments[1], &at));
+    NAPI_TRY(env, napi_get_value_int64(env, arguments[2], &bytes));
+    return make_int(env, -writeback_start(descriptor, at, bytes));
+}
+
 bool addon_system_register(napi_env env, napi_value exports) {
     static const napi_property_descriptor functions[] = {
         NATIVE_FUNCTION("peerCredentials", js_peer_credentials),
         NATIVE_FUNCTION("sendDatagram", js_send_datagram),
         NATIVE_FUNCTION("trimMemory", js_trim_memory),
         NATIVE_FUNCTION("tuneAllocator", js_tune_allocator),
+        NATIVE_FUNCTION("startWriteback", js_start_writeback),
     };
     return add_functions(env, exports, functions, sizeof functions / sizeof *functions);
 }

@@ -77,7 +77,7 @@ export function optionsFor(folder: string, changes: Partial<StoreOptions> = {}):
 export class Tier {
   readonly handler: SqliteHandler
   readonly answers = new Map<number, Answer>()
-  private readonly replies: Replies
+  readonly replies: Replies
   private readonly bytes: Buffer
   /** What main would give to the next write. */
   version: number
@@ -99,8 +99,12 @@ export class Tier {
     this.version = this.stats()['nextVersion']!
   }
 
+  /** Ends the drain, and what the handler goes on with by itself. */
   flush(): void {
-    this.handler.flush!(this.replies)
+    do {
+      this.handler.flush!(this.replies)
+      this.handler.settle!()
+    } while (this.handler.isBusy)
   }
 
   put(key: string, value: Uint8Array, expiresAtMs = Infinity, op: number = OPS.PUT.code): number {

@@ -54,7 +54,13 @@ export class Group {
   private valueBytes = 0
   /** A value went in that may have made the WAL longer than its share. */
   private isLarge = false
+  /** A step of a walk is in it: nobody gains by a long WAL. */
+  private isStep = false
   private error: HearthError | undefined
+  /** Of the group committed last: whether settle() is to come, and what it is to know. */
+  private isOwed = false
+  private wasLarge = false
+  private wasStep = false
 
   private readonly store: SqliteStore
   private readonly room: Room
@@ -89,6 +95,7 @@ export class Group {
       const walBytes = room.walBytes(this.rows + rows, this.valueBytes + valueBytes)
       if (room.walBytesUsed + walBytes > room.walBytesMax) this.commit(replies)
     }
+    this.settle()
     if (this.state === 'failed') return false
     this.valueBytes += valueBytes
     this.rows += rows
@@ -107,6 +114,11 @@ export class Group {
   addReply(ticket: number, op: number, body: Buffer, key?: string): void {
     this.bodies.push({ op, body })
     this.add(ticket, OUTCOME_REPLY, key)
+  }
+
+  /** What is written now is a step of a walk. */
+  addStep(): void {
+    this.isStep = true
   }
 
   /** A key that is written though nobody waits for it. */
@@ -160,6 +172,13 @@ export class Group {
     this.error = undefined
   }
 
+  /** What a group that was committed leaves to do: a checkpoint takes milliseconds, so its replies go first. */
+  settle(): void {
+    if (!this.isOwed) return
+    this.isOwed = false
+    this.upkeep.afterGroup(this.wasLarge, this.wasStep)
+  }
+
   private begin(replies: Replies): boolean {
     try {
       if (this.doubts.everything && this.store.available()) {
@@ -210,9 +229,10 @@ export class Group {
         replies.reply(REPLIES.COUNT.code, ticket, countBody, 0, writeUint(countBody, 0, outcome))
       }
     }
-    const isLarge = this.isLarge
+    this.isOwed = true
+    this.wasLarge = this.isLarge
+    this.wasStep = this.isStep
     this.clear()
-    this.upkeep.afterGroup(isLarge)
   }
 
   private endRead(): void {
@@ -241,5 +261,6 @@ export class Group {
     this.rows = 0
     this.valueBytes = 0
     this.isLarge = false
+    this.isStep = false
   }
 }

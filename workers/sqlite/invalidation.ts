@@ -58,6 +58,7 @@ export class Invalidation {
     if (!group.beforeWrite(0, replies, PAGE_ROWS))
       return group.refuse(frame.ticket, undefined, replies)
     try {
+      group.addStep()
       const result = this.step(glob, after, below)
       group.addReply(frame.ticket, REPLIES.RESULT.code, encodeValue(result))
     } catch (error) {

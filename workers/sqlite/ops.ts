@@ -11,6 +11,7 @@ import { OPS } from '../../engine/protocol/spec.ts'
 import type { Handler, Replies, RequestFrame } from '../handler.ts'
 import { Hot } from './hot.ts'
 import { Invalidation } from './invalidation.ts'
+import { Listing } from './listing.ts'
 import { Parts } from './parts.ts'
 import { Reads } from './reads.ts'
 import type { Room } from './room.ts'
@@ -36,6 +37,7 @@ class Tier implements SqliteHandler {
   private readonly reader = new BodyReader()
   private readonly reads: Reads
   private readonly writes: Writes
+  private readonly listing: Listing
   private readonly actions: ((frame: RequestFrame, replies: Replies) => void)[] = []
   private readonly startedMs = monotonicMs()
   private nextVersion: number
@@ -50,6 +52,7 @@ class Tier implements SqliteHandler {
     const hot = new Hot(this.parts, this.reader, reads)
     this.reads = reads
     this.writes = writes
+    this.listing = new Listing(this.parts, this.reader)
     this.nextVersion = this.firstVersion()
     const flushed =
       (action: (frame: RequestFrame, replies: Replies) => void) =>
@@ -64,7 +67,7 @@ class Tier implements SqliteHandler {
     actions[OPS.INSPECT.code] = (frame, replies) => reads.inspect(frame, replies)
     actions[OPS.EXPLAIN.code] = (frame, replies) => reads.explain(frame, replies)
     actions[OPS.READ_PART.code] = (frame, replies) => reads.readPart(frame, replies)
-    actions[OPS.KEYS.code] = flushed((frame, replies) => reads.keys(frame, replies))
+    actions[OPS.KEYS.code] = flushed((frame, replies) => this.listing.keys(frame, replies))
     actions[OPS.PUT.code] = (frame, replies) => writes.put(frame, replies)
     actions[OPS.PUT_BEHIND.code] = (frame, replies) => writes.putBehind(frame, replies)
     actions[OPS.PUT_EXTRA.code] = (frame, replies) => writes.putExtra(frame, replies)
@@ -101,12 +104,22 @@ class Tier implements SqliteHandler {
 
   flush(replies: Replies): void {
     this.writes.flushIfDue(replies)
+    if (this.listing.isDue) this.listing.step(replies)
     this.parts.group.flush(replies)
+  }
+
+  settle(): void {
+    this.parts.group.settle()
+  }
+
+  get isBusy(): boolean {
+    return this.listing.isDue
   }
 
   idle(): number {
     const { parts } = this
     if (parts.behind.isDue) this.flush(this.replies)
+    this.settle()
     if (!parts.isReady()) return REOPEN_MS
     if (parts.store.degraded || parts.doubts.any) this.probe()
     const { upkeep, behind } = parts
@@ -155,6 +168,7 @@ class Tier implements SqliteHandler {
   }
 
   close(): void {
+    this.listing.close(this.replies)
     this.writes.flushKept(this.replies)
     this.parts.group.flush(this.replies)
     try {
@@ -162,6 +176,7 @@ class Tier implements SqliteHandler {
     } catch (error) {
       this.parts.store.failed('checkpoint', error)
     }
+    this.parts.upkeep.close()
     this.parts.store.close()
   }
 

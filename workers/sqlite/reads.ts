@@ -1,19 +1,17 @@
-/** Reads: what tier 2 answers at once, in the order of the ring: one value, many, pieces of a large one, heads, keys.
- *  Owns:   hits and misses.   Not here: writes (writes.ts).
+/** Reads: what tier 2 answers at once, in the order of the ring: one value, many, pieces of a large one, heads.
+ *  Owns:   hits and misses.   Not here: writes (writes.ts), lists of keys (listing.ts).
  *  Thread: the sqlite worker.
  *  Holds:  (1) a read is never answered with an error: what cannot be read is a miss.  (2) an expired or invalidated row is a
  *          miss from that moment, whoever removes it later.  (3) a value that is kept back (behind.ts) is found like any other. */
 
 import { wallMs } from '../../engine/clock.ts'
-import { Glob } from '../../engine/glob.ts'
-import { KEYS_COUNT_MAX, MANY_BYTES_MAX } from '../../engine/limits.ts'
+import { MANY_BYTES_MAX } from '../../engine/limits.ts'
 import { type BodyReader, textHeaderBytes, writeTextHeader } from '../../engine/protocol/body.ts'
 import { encodeValue } from '../../engine/protocol/payload.ts'
 import { OPS, REPLIES } from '../../engine/protocol/spec.ts'
 import type { Replies, RequestFrame } from '../handler.ts'
 import type { Row } from './entries.ts'
 import { FoundWriter } from './found.ts'
-import { scanKeys } from './keys.ts'
 import { readLarge } from './large.ts'
 import { type FoundOne, writeMany } from './many.ts'
 import { freshUntilMs, readMeta } from './meta.ts'
@@ -121,26 +119,6 @@ export class Reads {
     }
     if (bytes < 0) replies.reply(REPLIES.ABSENT.code, frame.ticket, EMPTY)
     else replies.reply(REPLIES.BYTES.code, frame.ticket, target, 0, bytes)
-  }
-
-  /** What is kept back has been written before. */
-  keys(frame: RequestFrame, replies: Replies): void {
-    const { parts, reader } = this
-    const glob = new Glob(reader.text())
-    const after = reader.text()
-    const limit = Math.min(reader.uint(), KEYS_COUNT_MAX)
-    reader.done()
-    const found: string[] = []
-    if (parts.isReady()) {
-      try {
-        parts.group.beforeRead()
-        const { store, entries, doubts } = parts
-        scanKeys(store.statements!, entries, doubts, glob, after, limit, found)
-      } catch (error) {
-        parts.group.readFailed(error, replies)
-      }
-    }
-    replies.reply(REPLIES.RESULT.code, frame.ticket, encodeValue(found))
   }
 
   /** The reply that gives a row to main, as a buffer of its own: of an entry that was just written. */

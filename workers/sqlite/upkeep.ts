@@ -4,8 +4,9 @@
  *  Holds:  (1) nothing here fails a request: an error is noted in the store's health.  (2) with nothing expired, nothing
  *          free and an empty WAL it asks for no turn before the next expiry.
  *
- *  Checkpoints: PASSIVE once three quarters of the WAL's share are full (no reader waits, and since this thread is the only writer the
- *  next write starts the WAL over); TRUNCATE when all is quiet, after a very large value, and on closing. */
+ *  Checkpoints: PASSIVE once the WAL is as long as wal_pace.ts says, three quarters of its share at most (no reader waits, and since
+ *  this thread is the only writer the next write starts the WAL over); TRUNCATE when all is quiet, after a very large value, and on
+ *  closing. The kernel writes the WAL to the disk while it grows (wal_file.ts). */
 
 import { monotonicMs, wallMs } from '../../engine/clock.ts'
 import type { Entries } from './entries.ts'
@@ -13,6 +14,8 @@ import { FRAME_BYTES, type Room } from './room.ts'
 import { PAGE_BYTES } from './statements.ts'
 import type { SqliteStore } from './store.ts'
 import type { TagTable } from './tags.ts'
+import { WalFile } from './wal_file.ts'
+import { WalPace } from './wal_pace.ts'
 
 /** Rows of one window of the walk; fewer while the expired ones among them are large. */
 const WINDOW_ROWS_MAX = 256
@@ -68,12 +71,16 @@ export class Upkeep {
 
   private readonly rows: Entries
   private readonly tags: TagTable
+  private readonly wal: WalFile
+  private readonly pace: WalPace
 
   constructor(store: SqliteStore, room: Room, entries: Entries, tags: TagTable) {
     this.store = store
     this.room = room
     this.rows = entries
     this.tags = tags
+    this.wal = new WalFile(store)
+    this.pace = new WalPace(room.walBytesDue)
   }
 
   /** Rows that carry a tag in this version or an older one are to be removed, by and by. */
@@ -87,11 +94,11 @@ export class Upkeep {
     if (expiresAtMs < this.walkSoonestMs) this.walkSoonestMs = expiresAtMs
   }
 
-  /** After each group of writes. `isLarge`: it held a value that the WAL has no room for. */
-  afterGroup(isLarge: boolean): void {
+  /** After each group of writes. `isLarge`: it held a value that the WAL has no room for; `isStep`: it was a step of a walk. */
+  afterGroup(isLarge: boolean, isStep: boolean): void {
     this.walEmpty = false
     this.lastWriteMs = monotonicMs()
-    this.guarded('checkpoint', () => this.checkpoint(isLarge))
+    this.guarded('checkpoint', () => this.checkpoint(isLarge, isStep))
     if (++this.groups % GROUPS_PER_TURN === 0) this.guarded('write', () => this.step())
   }
 
@@ -111,6 +118,11 @@ export class Upkeep {
     }
     const untilMs = Math.max(this.soonestMs - wallMs(), this.nextWalkMs - monotonicMs())
     return Math.min(Math.max(Math.ceil(untilMs), SOON_MS), REST_MS_MAX)
+  }
+
+  /** The store is about to be closed. */
+  close(): void {
+    this.wal.close()
   }
 
   /** Empties the WAL as far as it goes; on closing, and after a value that it had no room for. */
@@ -177,7 +189,7 @@ export class Upkeep {
       })
       this.room.reset()
       this.walEmpty = false
-      this.checkpoint(false)
+      this.checkpoint(false, true)
     }
     if (removed === carriers.length && removed < PURGE_ROWS) this.purges.shift()
     return true
@@ -213,7 +225,7 @@ export class Upkeep {
     this.store.incrementalVacuum(Math.min(VACUUM_PAGES, freePages))
     room.reset()
     this.walEmpty = false
-    this.checkpoint(false)
+    this.checkpoint(false, true)
     return true
   }
 
@@ -239,7 +251,7 @@ export class Upkeep {
       this.expirations += this.rows.expire(window.hand, end, window.now)
       this.room.reset()
       this.walEmpty = false
-      this.checkpoint(false)
+      this.checkpoint(false, true)
     }
     window.hand = end
     this.walkRows += rows - expired
@@ -256,7 +268,8 @@ export class Upkeep {
     this.nextWalkMs = monotonicMs() + WALK_PAUSE_MS
   }
 
-  private checkpoint(isLarge: boolean): void {
+  /** If it is due. Walks are in no hurry, so after their steps it is due early, and soon over. */
+  private checkpoint(isLarge: boolean, isStep: boolean): void {
     const statements = this.store.statements
     if (statements === undefined) return
     if (isLarge || this.store.hasTrouble('checkpoint')) return this.truncate()
@@ -267,8 +280,12 @@ export class Upkeep {
     this.lastLog = log
     this.room.walBytesUsed = done === log ? 0 : bytes
     this.room.walStuck = false
-    if (bytes < this.room.walBytesDue || done === log) return
+    if (done === log) return
+    const { pace } = this
+    if (bytes < (isStep ? pace.leastBytes : pace.dueBytes)) return this.wal.grew(bytes)
+    const startMs = monotonicMs()
     const [, after, copied] = statements.checkpoint.get()!
+    if (bytes >= pace.dueBytes) pace.took(monotonicMs() - startMs, startMs)
     this.writtenBytes += Math.max(0, copied - done) * PAGE_BYTES
     if (copied === after) this.room.walBytesUsed = 0
     else this.room.walStuck = bytes > this.store.maxBytes
