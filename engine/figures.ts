@@ -8,6 +8,7 @@ export interface EngineStats {
   }
   sqlite: SqliteFigures
   cache: CacheFigures
+  queryCache: QueryCacheFigures
   /** By namespace, as its clients have counted. */
   namespaces: Record<string, ReadFigures & { hitRate: number | null }>
   /** By database name; empty when none is configured. */
@@ -73,6 +74,24 @@ export interface CacheFigures {
   hitRateTarget: number
   invalidatedTags: number
   invalidatedPatterns: number
+}
+
+/** Results of statements, asked for with `cache`. Hits in place, in a client's own process, are among those of tier 1 alone. */
+export interface QueryCacheFigures {
+  memoryHits: number
+  sqliteHits: number
+  /** Given within `maxStaleMs` after they expired. */
+  staleHits: number
+  /** Statements that went to Postgres, and requests that shared one on its way. */
+  misses: number
+  shared: number
+  stored: number
+  /** Not kept: a table was written meanwhile. */
+  overtaken: number
+  /** Not kept: they may not be, see explainCache(). */
+  refused: number
+  /** Writes that were reported: each ends the results of its tables. */
+  invalidations: number
 }
 
 export interface WorkerFigures {

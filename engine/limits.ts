@@ -89,6 +89,9 @@ export const HOT_SAVE_BYTES_MAX = RECORD_BYTES_MAX - 64
 export const HOT_DAY_BYTES_MAX = 16 * 1024 * 1024
 export const HOT_BURST_BYTES_MAX = 1024 * 1024
 
+/** Refreshes of cached results that nobody waits for begin only below so many statements in flight. */
+export const QUERY_FLIGHT_COUNT_MAX = 64
+
 /** Keys in one reply to KEYS. */
 export const KEYS_COUNT_MAX = 1_000
 

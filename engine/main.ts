@@ -37,6 +37,7 @@ import { BODY_BYTES_MAX } from './protocol/header.ts'
 import { OPS, PROTOCOL_VERSION } from './protocol/spec.ts'
 import { Cache } from './router/cache.ts'
 import { HotList } from './router/hot_list.ts'
+import { QueryCache } from './router/query_cache.ts'
 import { flushReplies } from './router/reply.ts'
 import { Router } from './router/router.ts'
 import { SqlOps } from './router/sql_ops.ts'
@@ -69,6 +70,7 @@ export class Engine {
   /** None when tier 1 is not shared. */
   private readonly readerPages: ReaderPages | undefined
   private readonly cache: Cache
+  private readonly queryCache: QueryCache
   /** Both undefined with cache.warm off. */
   private readonly warming: Warming | undefined
   private readonly hotList: HotList | undefined
@@ -139,6 +141,8 @@ export class Engine {
       policiesOf(config),
       { keyBytesMax, valueBytesMax },
     )
+    const sql = new SqlOps(() => this.pool.leaseOf('postgres'))
+    this.queryCache = new QueryCache(this.cache.state, this.cache.keep, sql, this.id)
     if (config.cache.warm) {
       const hot = new HotEntries(this.segment, this.memory)
       this.warming = new Warming(this.cache.state, hot, () => {
@@ -153,17 +157,14 @@ export class Engine {
       pool: this.pool,
       counters: this.cache.state.counters,
       namespaces: this.cache.state.namespaces,
+      queryCache: this.queryCache.figures,
       hitRate: this.hitRate,
       hasPostgres,
       clientCount: () => this.listener.sessions.size,
       warmed: () => this.warming?.figures,
     })
     this.context = {
-      router: new Router(
-        this.cache,
-        new SqlOps(() => this.pool.leaseOf('postgres')),
-        this.overview,
-      ),
+      router: new Router(this.cache, sql, this.queryCache, this.overview),
       assembly: new Assembly(ASSEMBLY_BYTES_MAX),
       locals: new Set(),
       bodyBytesMax: op => bodyBytesMax(config, op),
@@ -314,7 +315,12 @@ function bodyBytesMax(config: Config, op: number): number {
   if (op === OPS.STORE.code || op === OPS.FILL.code || op === OPS.SET_MANY.code)
     return Math.min(BODY_BYTES_MAX, entryBytes + ENTRY_BYTES_MAX)
   if (op === OPS.GET_MANY.code) return MANY_KEYS_BYTES_MAX
-  if (op === OPS.QUERY.code || op === OPS.EXECUTE.code || op === OPS.STREAM.code)
+  if (
+    op === OPS.QUERY.code ||
+    op === OPS.QUERY_CACHED.code ||
+    op === OPS.EXECUTE.code ||
+    op === OPS.STREAM.code
+  )
     return QUERY_BODY_BYTES_MAX
   if (op === OPS.COPY_WRITE.code) return COPY_CHUNK_BYTES_MAX + SCALAR_BYTES_MAX
   return SMALL_BODY_BYTES_MAX

@@ -160,6 +160,7 @@ const ENTRIES = [
   'bench/macro/cache.ts',
   'bench/macro/gate.ts',
   'bench/macro/peers.ts',
+  'bench/macro/load.ts',
   'test/run.ts',
 ]
 

@@ -30,9 +30,7 @@ describe('help', () => {
       const { code, stdout } = await hearth([name, '--help'])
       assert.equal(code, 0)
       assert(stdout.startsWith(['usage: hearth', name, ...operands].join(' ')), stdout)
-      for (const [option, { later }] of Object.entries(options)) {
-        assert.equal(stdout.includes(`--${option}`), later === undefined, option)
-      }
+      for (const option of Object.keys(options)) assert(stdout.includes(`--${option}`), option)
       assert(
         stdout.split('\n').every(line => line.length <= 100),
         stdout,
@@ -76,7 +74,7 @@ describe('a mistake is exit code 2, and says what is meant:', () => {
     [['set', 'a', '1', '--ttl', '3s', '--policy', 'api'], /exclude each other/],
     [['invalidate'], /needs --tag or --pattern/],
     [['invalidate', 'x'], /does not take/],
-    [['query', 'select 1', '--cache', '5s'], /cached queries are not in this version/],
+    [['query', 'select 1', '--cache', '5'], /--cache: found "5", expected a time/],
     [['ping', '--wait', 'x'], /--wait: found "x"/],
     [['serve', '--confg', 'x'], /serve has no option --confg; did you mean --config\?/],
     [['serve', 'now'], /serve does not take "now"/],

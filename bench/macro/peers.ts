@@ -4,7 +4,7 @@
  *  Holds:  each figure is the median of runs that took turns with its rival's, so that a slow minute meets both; every rival
  *          decodes what it gets, as the engine's client does. Not shown by these figures: networks, many clients, large values. */
 
-import type { Hearth } from '../../engine/client/index.ts'
+import type { Hearth, QueryOptions } from '../../engine/client/index.ts'
 import { machineLine } from '../harness.ts'
 import { writeResults } from '../results.ts'
 import { measureFootprint } from './footprint.ts'
@@ -197,6 +197,18 @@ async function databaseRows(): Promise<Row[]> {
       }
       await rival?.close()
     }
+    rows.push(
+      row(
+        'cached point selects, 100 in flight',
+        '/s',
+        await inTurns(
+          () => throughput(1_000_000, 100, i => pointSelect(hearth, i, CACHED)),
+          () => throughput(50_000, 100, i => pointSelect(hearth, i, {})),
+        ),
+        'not cached',
+        { atLeast: 15 },
+      ),
+    )
     rows.push({
       what: 'own memory above a bare Node, peak of these SQL runs',
       unit: 'MiB',
@@ -209,6 +221,13 @@ async function databaseRows(): Promise<Row[]> {
   } finally {
     await stand.stop()
   }
+}
+
+const CACHED = { cache: { ttlMs: 3_600_000 } }
+
+/** Of a thousand rows, as `KEYS` are: each result is in tier 1 after the first round. */
+function pointSelect(hearth: Hearth, i: number, options: QueryOptions): Promise<unknown> {
+  return hearth.db.query('select * from bench where id = $1', [1 + (i % KEYS)], options)
 }
 
 /** Looks at the engine's memory now and then; the function says what the most was. */

@@ -8,8 +8,6 @@ export interface OptionSpec {
   readonly doc: string
   /** May be given more than once. */
   readonly repeats?: true
-  /** Part of the contract, not of this version. */
-  readonly later?: string
 }
 
 export interface CommandSpec {

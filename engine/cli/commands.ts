@@ -2,7 +2,7 @@
  *  Owns:   each command's name, operands, options and words.   Not here: what a command does (commands/).
  *  Thread: main.
  *  Holds:  (1) a command's file is loaded only when it runs.  (2) `[X]` is optional, `X…` may be repeated, and only the
- *          last operand may be either.  (3) an option that says `later` is refused with those words. */
+ *          last operand may be either. */
 
 import type { CommandSpec } from './command_spec.ts'
 
@@ -112,8 +112,7 @@ for NULL write null into the statement.`,
       db: { value: 'NAME', doc: 'another configured database than main' },
       cache: {
         value: 'TIME',
-        doc: '',
-        later: 'cached queries are not in this version of Hearth yet',
+        doc: 'from the cache, or kept there so long, unless a table is written',
       },
       ...SOCKET_OPTION,
       ...JSON_OPTION,

@@ -4,7 +4,6 @@
 
 import type { CommandSpec } from './command_spec.ts'
 import { COMMANDS } from './commands.ts'
-import { visibleOptions } from './input.ts'
 
 /** `hearth set KEY VALUE [--ttl TIME] …` */
 export function usageOf(name: string): string {
@@ -36,7 +35,7 @@ export function helpOf(name: string): string {
 }
 
 function optionLines(spec: CommandSpec): string {
-  const rows = visibleOptions(spec).map(option => {
+  const rows = Object.keys(spec.options).map(option => {
     const { value, doc } = spec.options[option]!
     return [value === undefined ? `--${option}` : `--${option} ${value}`, doc] as const
   })

@@ -19,8 +19,6 @@ export function readInput(name: string, spec: CommandSpec, args: readonly string
   const lists: Record<string, readonly string[]> = {}
   const switches = new Set<string>()
   for (const [option, value] of Object.entries(values)) {
-    const { later } = spec.options[option]!
-    if (later !== undefined) throw new UsageError(`--${option}: ${later}`, name)
     if (Array.isArray(value)) lists[option] = value.map(each => unguarded(String(each)))
     else if (typeof value === 'string') options[option] = unguarded(value)
     else switches.add(option)
@@ -60,7 +58,7 @@ function parse(name: string, spec: CommandSpec, args: readonly string[]) {
     const { code, message } = error as NodeJS.ErrnoException
     if (code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION') {
       const found = /'(--?[^' ]*)'/.exec(message)?.[1] ?? 'that'
-      const known = closest(found.replace(/^-+/, ''), visibleOptions(spec))
+      const known = closest(found.replace(/^-+/, ''), Object.keys(spec.options))
       const hint = known === undefined ? '' : `; did you mean --${known}?`
       throw new UsageError(`${name} has no option ${found}${hint}`, name)
     }
@@ -79,12 +77,6 @@ function checkOperands(name: string, spec: CommandSpec, operands: readonly strin
     const found = JSON.stringify(operands[spec.operands.length])
     throw new UsageError(`${name} does not take ${found}`, name)
   }
-}
-
-export function visibleOptions(spec: CommandSpec): string[] {
-  return Object.entries(spec.options)
-    .filter(([, { later }]) => later === undefined)
-    .map(([option]) => option)
 }
 
 /** parseArgs would read `-5` as an option: negative numbers are marked before it and unmarked after. */

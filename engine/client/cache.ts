@@ -28,6 +28,7 @@ import {
   storeOptions,
   ttlOf,
 } from './set_options.ts'
+import { settled } from './settled.ts'
 import { type WarmLoader, type WarmOptions, type WarmProgress, warm } from './warm.ts'
 
 export type { Lookup } from './cache_reads.ts'
@@ -69,7 +70,7 @@ export class Cache extends CacheReads {
     const full = this.full(key)
     if (options.eagerAt === undefined && options.forceFresh !== true) {
       const found = this.inPlace<T>(full)
-      if (found !== undefined) return this.settled(found)
+      if (found !== undefined) return settled(found)
     }
     const lookUp = () => this.lookup<T>(key, { stale: true })
     return this.parts.loads.run(key, full, factory, options, lookUp)

@@ -10,6 +10,7 @@ import { HearthError } from '../errors.ts'
 import type { ReadFigures } from '../figures.ts'
 import { literalGlob } from '../glob.ts'
 import { KEYS_COUNT_MAX } from '../limits.ts'
+import { RESERVED } from '../protocol/query_key.ts'
 import { REPLIES } from '../protocol/spec.ts'
 import type { Connection } from './connection.ts'
 import { ExplainRequest, HasRequest, LookupRequest, TtlRequest } from './entry_requests.ts'
@@ -17,6 +18,7 @@ import type { GetOrSet } from './get_or_set.ts'
 import { type FoundMany, GetManyRequest, keyFrames } from './many_requests.ts'
 import type { Reads } from './reads.ts'
 import { failOpen, GetRequest, KeysRequest, OpenGetRequest } from './requests.ts'
+import { settled } from './settled.ts'
 import type { SharedMemory } from './shared_memory.ts'
 
 /** What every namespace of one client shares. */
@@ -49,7 +51,6 @@ export class CacheReads {
   protected readonly prefix: string
   private readonly sharedMemory: SharedMemory
   private readonly reads: Reads
-  private inPlaceCount = 0
 
   constructor(parts: CacheParts, name = '') {
     this.parts = parts
@@ -66,7 +67,7 @@ export class CacheReads {
   get<T = unknown>(key: string): Promise<T | undefined> {
     const full = this.full(key)
     const found = this.inPlace<T>(full)
-    if (found !== undefined) return this.settled(found)
+    if (found !== undefined) return settled(found)
     if (this.prefix !== '') return this.countedGet(key)
     const request = this.isFailOpen ? new OpenGetRequest(full) : new GetRequest(full)
     return this.connection.request(request) as Promise<T | undefined>
@@ -125,7 +126,7 @@ export class CacheReads {
     for (;;) {
       const request = new KeysRequest(this.globOf(glob), after, KEYS_COUNT_MAX)
       const keys = (await this.connection.request(request)) as string[]
-      for (const key of keys) yield key.slice(this.prefix.length)
+      for (const key of keys) if (!key.startsWith(RESERVED)) yield key.slice(this.prefix.length)
       if (keys.length < KEYS_COUNT_MAX) return
       after = keys.at(-1)!
     }
@@ -200,17 +201,7 @@ export class CacheReads {
     else if (tier === 'sqlite') counts.sqliteHits++
     else counts.misses++
   }
-
-  /** A promise of what is there already. A loop of awaits on such would never leave the microtasks, and so starve every timer
-   *  and socket of the process: each so many wait for a turn of the event loop. */
-  protected settled<T>(value: T): Promise<T> {
-    if (++this.inPlaceCount % GETS_PER_TURN !== 0) return Promise.resolve(value)
-    return new Promise(resolve => setImmediate(resolve, value))
-  }
 }
-
-/** About 2 ms of gets in place. */
-const GETS_PER_TURN = 4_096
 
 /** A get in a namespace, which is counted there. */
 class CountedGetRequest extends GetRequest {

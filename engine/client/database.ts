@@ -3,10 +3,13 @@
  *  Holds:  a statement is sent to Postgres at most once; an error says whether it may have been carried out. */
 
 import { correlationId } from '../correlation.ts'
+import { CachedQueries, type QueryCacheOptions } from './cached_queries.ts'
 import type { Connection } from './connection.ts'
 import { type CopyOptions, type CopySource, copyFrom, copyTo } from './copy.ts'
 import { checkNames, checkParams, checkSignal, checkText, milliseconds } from './options.ts'
 import { QueryRequest } from './query_request.ts'
+import type { SharedMemory } from './shared_memory.ts'
+import { ExplainCacheRequest } from './sql_requests.ts'
 import { type StreamOptions, streamRows } from './stream.ts'
 import { type OnNotification, Subscription } from './subscription.ts'
 import { runTransaction, type Transaction, type TransactionOptions } from './transaction.ts'
@@ -16,6 +19,8 @@ export interface QueryOptions {
   readonly timeoutMs?: number
   /** Aborted: the statement is cancelled at the server, and the promise rejects at once with the signal's reason. */
   readonly signal?: AbortSignal
+  /** Takes the result from the cache, or keeps it there, if that may be: a write of a table that it reads ends it. */
+  readonly cache?: QueryCacheOptions
 }
 
 export interface QueryResult<Row = Record<string, unknown>> {
@@ -30,6 +35,16 @@ export interface QueryResult<Row = Record<string, unknown>> {
   source: 'primary' | 'memory' | 'sqlite' | `replica:${string}`
 }
 
+/** What explainCache() tells. */
+export interface CacheExplanation {
+  readonly cacheable: boolean
+  /** Why not; undefined when it is. */
+  readonly reason?: string
+  /** `schema.table` of what it reads, through views and partitions. */
+  readonly tables: readonly string[]
+  readonly side: 'read' | 'write' | 'unknown'
+}
+
 export interface ListenOptions {
   /** Aborted: the subscription is closed. */
   readonly signal?: AbortSignal
@@ -38,15 +53,17 @@ export interface ListenOptions {
 const QUERY_MS = 30_000
 /** The engine answers with the statement's own TIMEOUT first. */
 const ANSWER_MS = 2_000
-const QUERY_OPTIONS = ['timeoutMs', 'signal']
+const QUERY_OPTIONS = ['timeoutMs', 'signal', 'cache']
 
 export class Database {
   private readonly connection: Connection
   private readonly name: string
+  private readonly cached: CachedQueries
 
-  constructor(connection: Connection, name: string) {
+  constructor(connection: Connection, sharedMemory: SharedMemory, name: string) {
     this.connection = connection
     this.name = name
+    this.cached = new CachedQueries(connection, sharedMemory, name)
   }
 
   /** Runs one statement, autocommit, with `$1` … parameters. Rejects with HearthError: DATABASE carries the SQLSTATE. */
@@ -60,9 +77,27 @@ export class Database {
     checkNames(options, QUERY_OPTIONS)
     checkSignal(options.signal)
     const timeoutMs = milliseconds('timeoutMs', options.timeoutMs, QUERY_MS)
-    const request = new QueryRequest(this.name, timeoutMs, correlationId(), sql, params)
-    const answer = this.connection.request(request, timeoutMs + ANSWER_MS, options.signal)
+    const { cache, signal } = options
+    const database = this.name
+    if (cache !== undefined) {
+      const statement = { database, timeoutMs, sql, params }
+      const answer = this.cached.query(statement, cache, timeoutMs + ANSWER_MS, signal)
+      return answer as Promise<QueryResult<Row>>
+    }
+    const statement = { database, timeoutMs, correlationId: correlationId(), sql, params }
+    const answer = this.connection.request(
+      new QueryRequest(statement),
+      timeoutMs + ANSWER_MS,
+      signal,
+    )
     return answer as Promise<QueryResult<Row>>
+  }
+
+  /** Whether the result of a statement may be cached, and if not, why; which tables it reads; nothing is run. */
+  async explainCache(sql: string): Promise<CacheExplanation> {
+    checkText('sql', sql)
+    const request = new ExplainCacheRequest(this.name, correlationId(), sql)
+    return (await this.connection.request(request)) as CacheExplanation
   }
 
   /** Runs a function in a transaction: committed when it returns, rolled back when it throws; resolves with its value after COMMIT.

@@ -23,8 +23,15 @@ import { SharedMemory } from './shared_memory.ts'
 export { ERRORS, type ErrorCode, HearthError } from '../errors.ts'
 export type { EngineStats, Health } from '../figures.ts'
 export type { Cache, Entry, GetOrSetOptions, Lookup, SetOptions } from './cache.ts'
+export type { QueryCacheOptions } from './cached_queries.ts'
 export type { CopyOptions, CopySource } from './copy.ts'
-export type { Database, ListenOptions, QueryOptions, QueryResult } from './database.ts'
+export type {
+  CacheExplanation,
+  Database,
+  ListenOptions,
+  QueryOptions,
+  QueryResult,
+} from './database.ts'
 export type { Gap } from './feed.ts'
 export type { KeyChange, KeyWatch } from './key_watch.ts'
 export type { Message, OnMessage } from './messages.ts'
@@ -94,7 +101,7 @@ export class Hearth extends EventEmitter<{ state: [HearthState, Error?] }> {
 
   /** Another configured database than `main`. */
   database(name: string): Database {
-    return new Database(this.connection, name)
+    return new Database(this.connection, this.sharedMemory, name)
   }
 
   /** Hands a message (any value, at most 64 KiB as msgpack) to all who subscribe to the channel now; resolves with how many

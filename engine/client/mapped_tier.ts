@@ -16,7 +16,10 @@ import {
   SLOT,
   STATE,
 } from '../cache/segment.ts'
+import { wallMs } from '../clock.ts'
 import { decodeValue } from '../protocol/payload.ts'
+import { readRows } from '../protocol/rows.ts'
+import type { QueryResult } from './database.ts'
 import { RecentValues } from './recent_values.ts'
 import { SegmentReader } from './segment_reader.ts'
 
@@ -68,6 +71,29 @@ export class MappedTier {
     }
     if (isMissCounted) page[READER_PAGE.misses]!++
     return undefined
+  }
+
+  /** The result of a statement under its key, see protocol/query_key.ts, unless it expires within `eagerMs`. A miss is
+   *  counted by the engine, which is asked. */
+  rows(
+    prefix: Uint8Array,
+    params: Uint8Array,
+    paramsEnd: number,
+    eagerMs: number,
+  ): QueryResult | undefined {
+    const { reader, page, recent } = this
+    if (!this.isLive() || !reader.findParts(prefix, params, paramsEnd)) return undefined
+    if (eagerMs > 0 && reader.expiresAtMs - wallMs() < eagerMs) return undefined
+    const { recentAt, bytes, start, end, slot, sequence } = reader
+    let rows: QueryResult
+    if (recentAt >= 0) rows = recent.copyOfRows(recentAt)
+    else {
+      rows = { ...readRows(bytes, start, end), source: 'memory' }
+      if (end - start <= RECENT_BYTES_MAX) recent.noteRows(slot, sequence, rows)
+    }
+    page[READER_PAGE.hits]!++
+    this.mark(slot)
+    return rows
   }
 
   /** What was stored may be no msgpack, if a client of another kind stored it: the request over the socket tells how. */

@@ -15,55 +15,59 @@ import { readRows } from '../protocol/rows.ts'
 import { OPS } from '../protocol/spec.ts'
 import type { Request } from './inflight.ts'
 
+/** A statement, as far as its request must know it. */
+export interface StatementRequest {
+  readonly database: string
+  readonly timeoutMs: number
+  readonly correlationId: string
+  readonly sql: string
+  readonly params: readonly unknown[]
+}
+
 export class QueryRequest implements Request {
-  readonly op = OPS.QUERY.code
+  readonly op: number = OPS.QUERY.code
   readonly isRepeatable = false
   readonly isCancelable = true
-  private readonly database: string
-  private readonly timeoutMs: number
-  private readonly correlationId: string
-  private readonly sql: string
-  private readonly params: readonly unknown[]
+  private readonly statement: StatementRequest
   /** The parameters as msgpack, when there are others than scalars among them. */
   private readonly encoded: Buffer | undefined
   private readonly paramsBytesMax: number
 
-  constructor(
-    database: string,
-    timeoutMs: number,
-    correlationId: string,
-    sql: string,
-    params: readonly unknown[],
-  ) {
-    this.database = database
-    this.timeoutMs = timeoutMs
-    this.correlationId = correlationId
-    this.sql = sql
-    this.params = params
-    this.paramsBytesMax = scalarsBytesMax(params)
+  constructor(statement: StatementRequest) {
+    this.statement = statement
+    this.paramsBytesMax = scalarsBytesMax(statement.params)
     if (this.paramsBytesMax >= 0) return
-    this.encoded = encodeValue(params)
+    this.encoded = encodeValue(statement.params)
     this.paramsBytesMax = this.encoded.length
   }
 
   bodyBytesMax(): number {
-    const { database, correlationId, sql, paramsBytesMax } = this
+    const { database, correlationId, sql } = this.statement
     const textBytes = textBytesMax(database) + textBytesMax(correlationId) + textBytesMax(sql)
-    return textBytes + SCALAR_BYTES_MAX + paramsBytesMax
+    return textBytes + SCALAR_BYTES_MAX + this.paramsBytesMax
   }
 
   write(target: Buffer, at: number): number {
-    let end = writeText(target, at, this.database)
-    end = writeUint(target, end, this.timeoutMs)
-    end = writeText(target, end, this.correlationId)
-    end = writeText(target, end, this.sql)
+    const { database, timeoutMs, correlationId, sql, params } = this.statement
+    let end = writeText(target, at, database)
+    end = writeUint(target, end, timeoutMs)
+    end = writeText(target, end, correlationId)
+    end = writeText(target, end, sql)
     if (this.encoded !== undefined) return end + this.encoded.copy(target, end)
-    return writeScalars(target, end, this.params)
+    return writeScalars(target, end, params)
   }
 
   read(_op: number, bytes: Buffer, start: number, end: number): unknown {
     return readRows(bytes, start, end)
   }
+}
+
+/** Writes parameters as a QueryRequest does, from the target's beginning; their end, or -1 when there is no room. */
+export function writeParams(target: Buffer, params: readonly unknown[]): number {
+  const bytesMax = scalarsBytesMax(params)
+  if (bytesMax >= 0) return bytesMax <= target.length ? writeScalars(target, 0, params) : -1
+  const encoded = encodeValue(params)
+  return encoded.length <= target.length ? encoded.copy(target) : -1
 }
 
 const SCALAR_COUNT_MAX = 15

@@ -7,6 +7,8 @@
  *  Decoding is two thirds of a hit (bench/micro/in_place.bench.ts): an object of six fields takes 210 ns to decode, 15 to copy. A value
  *  that has to take another's place is kept when it is met the second time, so that a scan drives little out. */
 
+import type { QueryResult } from './database.ts'
+
 /** At 200 bytes each this is 400 KiB. */
 const COUNT_BITS = 11
 const COUNT = 1 << COUNT_BITS
@@ -40,9 +42,25 @@ export class RecentValues {
   note(slot: number, sequence: number, value: unknown): void {
     const place = this.placeFor(slot, sequence)
     if (place < 0 || !(isPrimitive(value) || isFlat(value as object))) return
+    this.keep(place, slot, sequence, isPrimitive(value) ? value : { ...(value as object) })
+  }
+
+  /** The result in a place that find() has given; it was noted by noteRows(). */
+  copyOfRows(place: number): QueryResult {
+    return copyOfRows(this.values[place] as QueryResult)
+  }
+
+  /** The result of a statement was decoded: as note(). */
+  noteRows(slot: number, sequence: number, result: QueryResult): void {
+    const place = this.placeFor(slot, sequence)
+    if (place >= 0 && result.rows.every(isFlat))
+      this.keep(place, slot, sequence, copyOfRows(result))
+  }
+
+  private keep(place: number, slot: number, sequence: number, value: unknown): void {
     this.slots[place] = slot
     this.sequences[place] = sequence
-    this.values[place] = isPrimitive(value) ? value : { ...(value as object) }
+    this.values[place] = value
   }
 
   /** Where an older value of this slot is, else where none is, else another's place, but only for what is met again; or -1. */
@@ -60,6 +78,11 @@ export class RecentValues {
 
 function secondPlace(slot: number): number {
   return Math.imul(slot, 0x9e37_79b1) >>> (32 - COUNT_BITS)
+}
+
+/** Rows of primitives; the columns are frozen, and shared. */
+function copyOfRows({ rows, rowCount, fields, command, source }: QueryResult): QueryResult {
+  return { rows: rows.map(row => ({ ...row })), rowCount, fields, command, source }
 }
 
 function isPrimitive(value: unknown): boolean {

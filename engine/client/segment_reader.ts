@@ -31,6 +31,8 @@ export class SegmentReader {
   bytes: Buffer
   start = 0
   end = 0
+  /** When it expires. */
+  expiresAtMs = 0
   /** The slot where it was, and that slot's sequence. */
   slot = 0
   sequence = 0
@@ -71,7 +73,15 @@ export class SegmentReader {
 
   /** Whether the key has a value, which is then in bytes[start, end), or recent. */
   find(key: string): boolean {
-    const keyBytes = this.takeKey(key)
+    return this.findTaken(this.takeKey(key))
+  }
+
+  /** The same for a key in two parts, of which the second is bytes[0, end) as Latin-1. */
+  findParts(prefix: Uint8Array, bytes: Uint8Array, end: number): boolean {
+    return this.findTaken(this.takeParts(prefix, bytes, end))
+  }
+
+  private findTaken(keyBytes: number): boolean {
     const hash = hashKey(this.hashSeed, this.key, 0, keyBytes)
     for (let attempt = 0; attempt < ATTEMPT_COUNT_MAX; attempt++) {
       const outcome = this.look(hash, keyBytes)
@@ -92,6 +102,21 @@ export class SegmentReader {
       key[i] = unit
     }
     return length
+  }
+
+  private takeParts(prefix: Uint8Array, bytes: Uint8Array, end: number): number {
+    const { key } = this
+    let at = 0
+    for (; at < prefix.length; at++) key[at] = prefix[at]!
+    for (let i = 0; i < end; i++) {
+      const byte = bytes[i]!
+      if (byte < 0x80) key[at++] = byte
+      else {
+        key[at++] = 0xc0 | (byte >> 6)
+        key[at++] = 0x80 | (byte & 0x3f)
+      }
+    }
+    return at
   }
 
   private look(hash: number, keyBytes: number): number {
@@ -121,6 +146,7 @@ export class SegmentReader {
   /** Whether the entry may be served, apart from its key. Its bytes may be torn: any answer will do then, but no exception. */
   private isValid(entry: number): boolean {
     const expiresAtMs = this.floats[(entry + ENTRY.expiresAt) >> 3]!
+    this.expiresAtMs = expiresAtMs
     const isFresh = expiresAtMs === Infinity || expiresAtMs > wallMs()
     return isFresh && areTagsCurrent(this.words, entry)
   }

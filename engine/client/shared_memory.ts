@@ -10,6 +10,7 @@ import { SEGMENT_LAYOUT } from '../cache/segment.ts'
 import { decodeValue } from '../protocol/payload.ts'
 import { OPS } from '../protocol/spec.ts'
 import type { Connection } from './connection.ts'
+import type { QueryResult } from './database.ts'
 import type { Request } from './inflight.ts'
 import { MappedTier } from './mapped_tier.ts'
 
@@ -41,6 +42,20 @@ export class SharedMemory {
     const { tier } = this
     if (tier === undefined || this.connection.writes.has(key)) return undefined
     return tier.read(key, true)
+  }
+
+  get isOn(): boolean {
+    return this.tier !== undefined
+  }
+
+  /** The result of a statement under its key, unless it expires within `eagerMs`. */
+  rows(
+    prefix: Uint8Array,
+    params: Uint8Array,
+    paramsEnd: number,
+    eagerMs: number,
+  ): QueryResult | undefined {
+    return this.tier?.rows(prefix, params, paramsEnd, eagerMs)
   }
 
   /** The connection is open: maps its engine's segment. Resolves when that is done, or cannot be. */

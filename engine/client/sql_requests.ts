@@ -37,6 +37,18 @@ function readResult(_op: number, bytes: Buffer, start: number, end: number): unk
   return readRows(bytes, start, end)
 }
 
+export class ExplainCacheRequest extends SqlRequest {
+  readonly op = OPS.EXPLAIN_CACHE.code
+
+  constructor(database: string, correlationId: string, sql: string) {
+    super([database, correlationId, sql])
+  }
+
+  read(_op: number, bytes: Buffer, start: number, end: number): unknown {
+    return decodeValue(bytes, start, end)
+  }
+}
+
 /** What limits a thing that stays open: of the whole (0: unlimited), of a pause (0: as configured). */
 export interface OpenLimits {
   readonly timeoutMs: number

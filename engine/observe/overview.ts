@@ -10,6 +10,7 @@ import type {
   EngineStats,
   Health,
   PartHealth,
+  QueryCacheFigures,
   ReadFigures,
   Status,
   WarmedFigures,
@@ -25,6 +26,7 @@ export interface Parts {
   readonly pool: WorkerPool
   readonly counters: CacheCounters
   readonly namespaces: Namespaces
+  readonly queryCache: QueryCacheFigures
   readonly hitRate: HitRate
   readonly hasPostgres: boolean
   clientCount(): number
@@ -54,6 +56,7 @@ export class EngineOverview {
         failedWrites: counters.failedWrites,
       },
       cache: this.cache(),
+      queryCache: { ...this.parts.queryCache },
       namespaces: this.parts.namespaces.figures(),
       pools: (workers['postgres'] ?? {}) as Record<string, Figures>,
       workers: pool.state(),

@@ -9,6 +9,7 @@ import { CACHE_OPS, CACHE_REPLIES } from './cache_spec.ts'
 import { CLAIM_OPS, CLAIM_REPLIES } from './claim_spec.ts'
 import type { FrameSpec } from './frame_spec.ts'
 import { PUB_SUB_OPS, PUB_SUB_REPLIES } from './pub_sub_spec.ts'
+import { QUERY_CACHE_OPS, QUERY_CACHE_REPLIES } from './query_cache_spec.ts'
 import { WARM_OPS, WARM_REPLIES } from './warm_spec.ts'
 
 export type { ArgKind, FrameSpec } from './frame_spec.ts'
@@ -298,6 +299,7 @@ export const OPS = {
     doc: 'Bytes of a large value from an offset; ABSENT when the value is no longer that version.',
   },
   ...PUB_SUB_OPS,
+  ...QUERY_CACHE_OPS,
   STOP: {
     code: 0x7f,
     args: [],
@@ -384,6 +386,7 @@ export const REPLIES = {
   ...CACHE_REPLIES,
   ...CLAIM_REPLIES,
   ...PUB_SUB_REPLIES,
+  ...QUERY_CACHE_REPLIES,
   ...WARM_REPLIES,
   ERROR: {
     code: 0x8f,

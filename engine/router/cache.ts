@@ -10,6 +10,7 @@ import type { Lease } from '../pool/lease.ts'
 import { OPS } from '../protocol/spec.ts'
 import { CacheEntry } from './cache_entry.ts'
 import { CacheInvalidation } from './cache_invalidation.ts'
+import { CacheKeep } from './cache_keep.ts'
 import { CacheMany } from './cache_many.ts'
 import { CacheOps } from './cache_ops.ts'
 import { type CacheLimits, CacheState } from './cache_state.ts'
@@ -29,6 +30,7 @@ export class Cache {
   readonly state: CacheState
   readonly ops: CacheOps
   readonly claims: Claims
+  readonly keep: CacheKeep
   private readonly actions: (Action | undefined)[] = new Array(256).fill(undefined)
 
   constructor(
@@ -44,6 +46,7 @@ export class Cache {
     const entry = new CacheEntry(this.state)
     const many = new CacheMany(this.state)
     const invalidation = new CacheInvalidation(this.state)
+    this.keep = new CacheKeep(this.state, this.ops, invalidation)
     this.claims = new Claims(this.state, (...request) => store.store(...request))
     const { actions, claims } = this
     actions[OPS.CLAIM.code] = (...request) => claims.claim(...request)

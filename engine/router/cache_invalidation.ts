@@ -62,9 +62,22 @@ export class CacheInvalidation {
       return false
     state.unfinished.beginTags(counters)
     for (const hash of hashes) state.tags.bump(hash)
+    state.tagsEnded(names)
     state.counters.invalidatedTags += count
     replies.inflight++
     return true
+  }
+
+  /** Ends in tier 2 what tier 1 has ended already, for the engine itself. */
+  endInTier2(names: readonly string[], hashes: readonly number[]): void {
+    const { state } = this
+    const { unfinished } = state
+    const counters = hashes.map(hash => state.tags.counterOf(hash))
+    unfinished.beginTags(counters)
+    this.retryTags(names, isDone => {
+      if (isDone) unfinished.endTags(counters)
+      else unfinished.failedTags(names, counters)
+    })
   }
 
   pattern(replies: ReplyWriter, id: number, bytes: Buffer, start: number, end: number): boolean {

@@ -64,6 +64,8 @@ export class CacheState {
   private readonly pending = new Map<number, number>()
   private readonly hidden = new Set<number>()
   private version = 0
+  /** Told of tags whose entries have just been ended, by their names. */
+  tagsEnded: (names: readonly string[]) => void = () => undefined
 
   constructor(
     segment: Segment,
@@ -99,6 +101,9 @@ export class CacheState {
     request.textRange()
     const keyBytes = request.textEnd - request.textStart
     if (keyBytes === 0) throw new HearthError('BAD_REQUEST', 'a key has at least one byte')
+    const { bytes, textStart } = request
+    if (bytes[textStart] === 0 && bytes[textStart + 1] === 1 && keyBytes > 1)
+      throw new HearthError('BAD_REQUEST', 'keys that begin with \\0\\x01 are the engine’s own')
     if (keyBytes > this.limits.keyBytesMax) throw this.tooLarge('key', keyBytes)
     return this.memory.hash(request.bytes, request.textStart, request.textEnd)
   }

@@ -10,6 +10,7 @@ import { OPS, REPLIES } from '../protocol/spec.ts'
 import type { Cache } from './cache.ts'
 import { KeyChanges } from './key_changes.ts'
 import { PubSub } from './pub_sub.ts'
+import type { QueryCache } from './query_cache.ts'
 import type { ReplyWriter } from './reply.ts'
 import type { SqlOps } from './sql_ops.ts'
 
@@ -22,13 +23,15 @@ export interface Overview {
 export class Router {
   private readonly cache: Cache
   private readonly sql: SqlOps
+  private readonly queryCache: QueryCache
   private readonly overview: Overview
   private readonly pubSub = new PubSub()
   private readonly keyChanges = new KeyChanges(this.pubSub)
 
-  constructor(cache: Cache, sql: SqlOps, overview: Overview) {
+  constructor(cache: Cache, sql: SqlOps, queryCache: QueryCache, overview: Overview) {
     this.cache = cache
     this.sql = sql
+    this.queryCache = queryCache
     this.overview = overview
   }
 
@@ -53,6 +56,9 @@ export class Router {
           return this.cache.ops.del(replies, id, bytes, start, end)
         case OPS.QUERY.code:
           return this.sql.query(replies, id, bytes, start, end)
+        case OPS.QUERY_CACHED.code:
+          return this.queryCache.query(replies, id, bytes, start, end)
+        case OPS.EXPLAIN_CACHE.code:
         case OPS.BEGIN.code:
         case OPS.EXECUTE.code:
         case OPS.COMMIT.code:
@@ -68,7 +74,8 @@ export class Router {
           return this.sql.send(op, replies, id, bytes, start, end)
         case OPS.CANCEL.code:
           if (end > start) throw new HearthError('PROTOCOL', 'CANCEL has no arguments')
-          if (!this.pubSub.cancel(replies, id)) this.sql.cancel(replies, id)
+          if (!this.pubSub.cancel(replies, id) && !this.queryCache.cancel(replies, id))
+            this.sql.cancel(replies, id)
           return true
         case OPS.PUBLISH.code:
           this.pubSub.publish(replies, id, bytes, start, end)
@@ -108,6 +115,7 @@ export class Router {
   /** A connection is gone: nobody waits any more for what it asked, and what it held is passed on. */
   sessionEnded(replies: ReplyWriter): void {
     this.sql.sessionEnded(replies)
+    this.queryCache.sessionEnded(replies)
     this.cache.claims.sessionEnded(replies)
     this.pubSub.sessionEnded(replies)
     this.keyChanges.sessionEnded(replies)

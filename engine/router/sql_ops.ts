@@ -106,7 +106,8 @@ export class SqlOps {
     return first
   }
 
-  private openLease(): Lease {
+  /** The lease, for a request. Throws NOT_CONFIGURED, and UNAVAILABLE when there is no worker now. */
+  openLease(): Lease {
     const lease = this.postgres()
     if (lease === undefined) {
       throw new HearthError(

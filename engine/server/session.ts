@@ -64,9 +64,16 @@ export interface AttachedPage {
 
 /** Operations whose bodies are as long as their users make them. */
 const LONG_OPS: ReadonlySet<number> = new Set(
-  [OPS.SET, OPS.STORE, OPS.FILL, OPS.SET_MANY, OPS.QUERY, OPS.EXECUTE, OPS.STREAM].map(
-    op => op.code,
-  ),
+  [
+    OPS.SET,
+    OPS.STORE,
+    OPS.FILL,
+    OPS.SET_MANY,
+    OPS.QUERY,
+    OPS.QUERY_CACHED,
+    OPS.EXECUTE,
+    OPS.STREAM,
+  ].map(op => op.code),
 )
 
 export class Session {

@@ -21,6 +21,7 @@ import { REPLIES } from '../../engine/protocol/spec.ts'
 import { RingReader } from '../../engine/ring/reader.ts'
 import { RingWriter } from '../../engine/ring/writer.ts'
 import { Cache } from '../../engine/router/cache.ts'
+import { QueryCache } from '../../engine/router/query_cache.ts'
 import { flushReplies, ReplyWriter } from '../../engine/router/reply.ts'
 import { Router } from '../../engine/router/router.ts'
 import { SqlOps } from '../../engine/router/sql_ops.ts'
@@ -84,7 +85,9 @@ export class CacheStand {
     this.lease.isOpen = true
     this.cache.state.raiseVersion(this.handler.stats()['nextVersion'] as number)
     const none = () => Promise.resolve({})
-    this.router = new Router(this.cache, new SqlOps(() => undefined), { stats: none, health: none })
+    const sql = new SqlOps(() => undefined)
+    const queries = new QueryCache(this.cache.state, this.cache.keep, sql, 'stand')
+    this.router = new Router(this.cache, sql, queries, { stats: none, health: none })
     this.replies = new ReplyWriter(
       {
         send: bytes => {

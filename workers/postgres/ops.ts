@@ -10,10 +10,13 @@ import { BodyReader } from '../../engine/protocol/body.ts'
 import { OPS } from '../../engine/protocol/spec.ts'
 import type { Handler, Replies, RequestFrame } from '../handler.ts'
 import { BREAKER_DEFAULTS, type BreakerOptions } from './breaker_options.ts'
+import { CachedOps } from './cached_ops.ts'
 import { POOL_DEFAULTS, type PoolOptions } from './database.ts'
 import { PostgresDatabase } from './postgres_database.ts'
 import { SessionOps } from './session_ops.ts'
+import { SessionWrites } from './session_writes.ts'
 import { Underway } from './underway.ts'
+import { WriteWatch } from './write_watch.ts'
 
 export interface DatabaseConfig {
   /** A libpq URI or keyword string. */
@@ -28,6 +31,13 @@ export interface PostgresConfig {
 }
 
 const DEFAULT_DATABASE = 'main'
+const OWN_OPS: readonly number[] = [
+  OPS.QUERY,
+  OPS.QUERY_TO_CACHE,
+  OPS.EXPLAIN_CACHE,
+  OPS.WATCH_WRITES,
+  OPS.CANCEL,
+].map(op => op.code)
 
 export function createPostgresHandler(config: PostgresConfig): Handler {
   const underway = new Underway()
@@ -45,6 +55,8 @@ class PostgresHandler implements Handler {
   private readonly databases: ReadonlyMap<string, PostgresDatabase>
   private readonly underway: Underway
   private readonly sessions: SessionOps
+  private readonly cached: CachedOps
+  private readonly writes = new WriteWatch()
   private readonly reader = new BodyReader()
   /** Read once a drain. */
   private nowMs = 0
@@ -52,14 +64,24 @@ class PostgresHandler implements Handler {
   constructor(databases: ReadonlyMap<string, PostgresDatabase>, underway: Underway) {
     this.databases = databases
     this.underway = underway
-    this.sessions = new SessionOps((name, id) => this.database(name, id), underway)
-    this.ops = [OPS.QUERY.code, OPS.CANCEL.code, ...this.sessions.ops]
+    this.cached = new CachedOps(this.writes, underway)
+    this.sessions = new SessionOps(
+      (name, id) => this.database(name, id),
+      underway,
+      new SessionWrites(this.writes),
+    )
+    this.ops = [...OWN_OPS, ...this.sessions.ops]
   }
 
   handle(frame: RequestFrame, replies: Replies): void {
-    if (frame.op === OPS.QUERY.code) this.query(frame, replies)
-    else if (frame.op === OPS.CANCEL.code) this.cancel(frame.ticket)
-    else this.session(frame, replies)
+    const { op, ticket } = frame
+    if (op === OPS.CANCEL.code) return this.cancel(ticket)
+    const { writes } = this
+    writes.through(replies).begun(ticket)
+    if (op === OPS.QUERY.code || op === OPS.QUERY_TO_CACHE.code) this.query(frame)
+    else if (op === OPS.WATCH_WRITES.code) writes.watch(ticket)
+    else if (op === OPS.EXPLAIN_CACHE.code) this.explain(frame)
+    else this.session(frame)
   }
 
   flush(): void {
@@ -77,7 +99,7 @@ class PostgresHandler implements Handler {
     await Promise.all([...this.databases.values()].map(database => database.close()))
   }
 
-  private query({ ticket, bytes, start, end }: RequestFrame, replies: Replies): void {
+  private query({ op, ticket, bytes, start, end }: RequestFrame): void {
     if (this.nowMs === 0) this.nowMs = monotonicMs()
     try {
       const reader = this.reader.reset(bytes, start, end)
@@ -86,19 +108,33 @@ class PostgresHandler implements Handler {
       const correlationId = reader.text()
       const sql = reader.text()
       const frame = { ticket, sql, timeoutMs, correlationId, bytes, start: reader.raw(), end }
-      this.database(name, correlationId).query(frame, replies, this.nowMs)
+      const database = this.database(name, correlationId)
+      const isToCache = op === OPS.QUERY_TO_CACHE.code
+      if (isToCache || this.writes.isOn) this.cached.query(database, frame, isToCache, this.nowMs)
+      else database.query(frame, this.writes, this.nowMs)
     } catch (error) {
-      replies.fail(ticket, asRefusal(error))
+      this.writes.fail(ticket, asRefusal(error))
     }
   }
 
-  private session(frame: RequestFrame, replies: Replies): void {
+  private explain({ ticket, bytes, start, end }: RequestFrame): void {
+    try {
+      const reader = this.reader.reset(bytes, start, end)
+      const name = reader.text()
+      const database = this.database(name, reader.text())
+      this.cached.explain(database, ticket, reader.text())
+    } catch (error) {
+      this.writes.fail(ticket, asRefusal(error))
+    }
+  }
+
+  private session(frame: RequestFrame): void {
     const { ticket } = frame
     this.underway.begin(ticket)
     try {
-      this.sessions.handle(frame, replies)
+      this.sessions.handle(frame, this.writes)
     } catch (error) {
-      if (this.underway.end(ticket)) replies.fail(ticket, asRefusal(error))
+      if (this.underway.end(ticket)) this.writes.fail(ticket, asRefusal(error))
     }
   }
 

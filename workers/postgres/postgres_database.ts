@@ -11,6 +11,7 @@ import { decodeValue } from '../../engine/protocol/payload.ts'
 import { REPLIES } from '../../engine/protocol/spec.ts'
 import type { Replies } from '../handler.ts'
 import { Admission } from './admission.ts'
+import { Analysis } from './analysis/analysis.ts'
 import { BREAKER_DEFAULTS, type BreakerOptions } from './breaker_options.ts'
 import { Budget } from './budget.ts'
 import type { DatabaseFigures, PoolSpec } from './database.ts'
@@ -40,7 +41,8 @@ export interface QueryFrame {
 
 export class PostgresDatabase {
   private readonly spec: PoolSpec
-  private readonly statements = new Statements()
+  readonly statements = new Statements()
+  readonly analysis: Analysis
   private readonly params = new ParamsStore()
   private readonly shared: SharedPool | undefined
   readonly pool: Pool
@@ -53,12 +55,12 @@ export class PostgresDatabase {
   readonly admission: Admission
   private readonly retries: Retries
 
-  /** `isRepeatable`: proven to change nothing. Functions may write, and no text says which: without a proof, nothing is. */
+  /** `isRepeatable`: proven to change nothing. Functions may write, and no text says which: left out, the server is asked. */
   constructor(
     spec: PoolSpec,
     underway: Underway,
     breaker: BreakerOptions = BREAKER_DEFAULTS,
-    isRepeatable: (statement: Statement) => boolean = () => false,
+    isRepeatable?: (statement: Statement) => boolean,
   ) {
     this.spec = spec
     this.retries = new Retries({
@@ -67,7 +69,7 @@ export class PostgresDatabase {
       acquireTimeoutMs: spec.acquireTimeoutMs,
       place: (job, nowMs) => this.place(job, nowMs),
       flush: () => this.flush(),
-      isRepeatable,
+      isRepeatable: isRepeatable ?? (statement => this.isProvenRead(statement)),
     })
     this.admission = new Admission(spec.name, breaker)
     this.underway = underway
@@ -77,6 +79,7 @@ export class PostgresDatabase {
     if (spec.size > 1) this.shared = new SharedPool(spec, this.budget, this.figures)
     const min = this.shared === undefined ? spec.min : 0
     this.pool = new Pool({ ...spec, min }, this.budget, this.figures)
+    this.analysis = new Analysis(this.pool)
     if (this.shared !== undefined) {
       this.shared.onUnsupported = job => this.sendAlone(job)
       this.shared.onEnd = (job, error) => this.ended(job, error)
@@ -89,11 +92,17 @@ export class PostgresDatabase {
     this.watch = new UtilizationWatch(spec.name, () => this.utilization())
   }
 
+  get name(): string {
+    return this.spec.name
+  }
+
   /** Takes one autocommit statement; the answer goes to `replies`, under the frame's ticket. Throws BAD_REQUEST. */
   query(frame: QueryFrame, replies: Replies, nowMs: number): void {
     const statement = this.statements.of(frame.sql)
     const { ticket, correlationId, bytes, start, end } = frame
     const { params, spec } = this
+    // Of what comes again it is found out in time whether it may be repeated after a loss.
+    if (statement.uses === PROOF_USES && statement.isRead) void this.analysis.find(statement)
     params.keep(bytes, start, end)
     const deadlineMs = nowMs + (frame.timeoutMs || spec.statementTimeoutMs)
     const job: SharedJob = {
@@ -117,6 +126,12 @@ export class PostgresDatabase {
       isDone: false,
     }
     this.place(job, nowMs)
+  }
+
+  /** As far as the server has been asked about it. */
+  private isProvenRead(statement: Statement): boolean {
+    const facts = this.analysis.of(statement)
+    return facts?.side === 'read' && facts.mayUseReplica
   }
 
   /** To the server, if its breaker lets it pass; ended() follows. */
@@ -230,5 +245,7 @@ export class PostgresDatabase {
   }
 }
 
+/** A read that comes for the so manieth time is worth a proof that it is one. */
+const PROOF_USES = 3
 /** A lane with so many in flight counts as fully used. */
 const BUSY_DEPTH = LANE_DEPTH_MAX / 2

@@ -17,11 +17,12 @@ import { Handles } from './handles.ts'
 import type { Listener } from './listener.ts'
 import { toParameters } from './parameters.ts'
 import type { Pool } from './pool.ts'
+import type { Analysed, SessionWrites } from './session_writes.ts'
 import { Transaction, type TransactionLimits } from './transaction.ts'
 import type { Underway } from './underway.ts'
 
 /** What of a database is served here. */
-export interface Exclusive {
+export interface Exclusive extends Analysed {
   readonly pool: Pool
   readonly admission: Admission
   readonly listener: Listener
@@ -36,6 +37,13 @@ interface Open {
   readonly copy?: Copy
   /** Handles that end with this one: the cursors of a transaction. */
   readonly inner: number[]
+}
+
+interface Opening {
+  readonly database: Exclusive
+  readonly pool: Pool
+  readonly admission: Admission
+  readonly limits: TransactionLimits
 }
 
 type Refuse = (error: HearthError) => void
@@ -58,12 +66,18 @@ export class SessionOps {
 
   private readonly databaseOf: (name: string, correlationId: string) => Exclusive
   private readonly underway: Underway
+  private readonly writes: SessionWrites
   private readonly reader = new BodyReader()
   private readonly handles = new Handles<Open>()
 
-  constructor(databaseOf: (name: string, correlationId: string) => Exclusive, underway: Underway) {
+  constructor(
+    databaseOf: (name: string, correlationId: string) => Exclusive,
+    underway: Underway,
+    writes: SessionWrites,
+  ) {
     this.databaseOf = databaseOf
     this.underway = underway
+    this.writes = writes
   }
 
   get openCount(): number {
@@ -86,9 +100,9 @@ export class SessionOps {
       case OPS.EXECUTE.code:
         return this.execute(frame, reader, answer, refuse)
       case OPS.COMMIT.code:
-        return this.commit(reader.uint(), answer, refuse)
+        return this.commit(ticket, reader.uint(), answer, refuse)
       case OPS.CLOSE.code:
-        return this.close(reader.uint(), () => answer(REPLIES.OK.code))
+        return this.close(ticket, reader.uint(), () => answer(REPLIES.OK.code))
       case OPS.STREAM.code:
         return this.stream(frame, reader, answer, refuse)
       case OPS.FETCH.code: {
@@ -109,21 +123,23 @@ export class SessionOps {
         return copy!.write(bytes, () => answer(REPLIES.OK.code), refuse)
       }
       case OPS.COPY_END.code:
-        return this.copyEnd(reader.uint(), answer, refuse)
+        return this.copyEnd(ticket, reader.uint(), answer, refuse)
       default:
         return this.listen(ticket, reader, replies)
     }
   }
 
   private begin(ticket: number, reader: BodyReader, answer: Answer, refuse: Refuse): void {
-    const { pool, admission, limits } = this.opening(reader)
+    const { database, pool, admission, limits } = this.opening(reader)
     const isolation = reader.text()
     const flags = reader.uint()
     const text = beginText(isolation, flags)
     const told = admission.open(sideOf((flags & BEGIN_FLAGS.readOnly) !== 0), limits.correlationId)
     const opened = () => ({ kind: 'transaction' as const, transaction })
     const transaction = this.transaction(pool, text, limits, told, refuse, () => {
-      answer(REPLIES.OPENED.code, handleBody(this.add(opened(), limits.correlationId)))
+      const handle = this.add(opened(), limits.correlationId)
+      this.writes.opened(handle, database)
+      answer(REPLIES.OPENED.code, handleBody(handle))
     })
     this.underway.set(ticket, { cancel: () => transaction.close(() => {}) })
     transaction.open()
@@ -137,6 +153,7 @@ export class SessionOps {
     const params = toParameters(paramsOf(frame, reader))
     const { transaction } = this.get(handle, 'transaction')
     const statement = transaction.pool.statements.inside(sql)
+    this.writes.runs(handle, statement)
     const task = transaction.run({
       statement,
       params,
@@ -148,11 +165,12 @@ export class SessionOps {
     this.underway.set(frame.ticket, task)
   }
 
-  private commit(handle: number, answer: Answer, refuse: Refuse): void {
+  private commit(ticket: number, handle: number, answer: Answer, refuse: Refuse): void {
     const open = this.handles.get(handle)
     const { cursor, copy, transaction, correlationId } = open
     if (copy?.direction === 'in') throw wrongKind(handle, open)
     this.forget(handle)
+    this.writes.ends(ticket, handle)
     const done = () => answer(REPLIES.OK.code)
     if (cursor !== undefined) cursor.commit(correlationId, done, refuse)
     else if (copy !== undefined) copy.commit(done, refuse)
@@ -160,9 +178,10 @@ export class SessionOps {
   }
 
   /** Also when it has ended by itself, or never was: closed is closed. */
-  private close(handle: number, done: () => void): void {
+  private close(ticket: number, handle: number, done: () => void): void {
     const open = this.handles.find(handle)
     this.forget(handle)
+    this.writes.ends(ticket, handle)
     if (open === undefined) done()
     else if (open.cursor !== undefined) open.cursor.close(open.correlationId, done)
     else if (open.copy !== undefined) open.copy.close(done)
@@ -171,7 +190,7 @@ export class SessionOps {
 
   private stream(frame: RequestFrame, reader: BodyReader, answer: Answer, refuse: Refuse): void {
     const outer = reader.uint()
-    const { pool, admission, limits } = this.opening(reader)
+    const { database, pool, admission, limits } = this.opening(reader)
     const { correlationId } = limits
     const sql = reader.text()
     const params = toParameters(paramsOf(frame, reader))
@@ -183,6 +202,8 @@ export class SessionOps {
       const opened = () => {
         const handle = this.add({ kind: 'stream', transaction, cursor }, correlationId)
         within?.inner.push(handle)
+        this.writes.opened(handle, database, statement)
+        if (within !== undefined) this.writes.runs(outer, statement)
         answer(REPLIES.OPENED.code, handleBody(handle))
       }
       return cursor.open(statement, params, correlationId, { opened, failed })
@@ -199,13 +220,14 @@ export class SessionOps {
 
   private copy(frame: RequestFrame, reader: BodyReader, answer: Answer, refuse: Refuse): void {
     const direction = frame.op === OPS.COPY_IN.code ? 'in' : 'out'
-    const { pool, admission, limits } = this.opening(reader)
+    const { database, pool, admission, limits } = this.opening(reader)
     const statement = pool.statements.copy(reader.text(), direction)
     const told = admission.open(sideOf(direction === 'out'), limits.correlationId)
     const transaction = this.transaction(pool, 'begin', limits, told, refuse, () => {
       const copy = new Copy(transaction, direction, limits.correlationId)
       const opened = () => {
         const handle = this.add({ kind: 'COPY', transaction, copy }, limits.correlationId)
+        this.writes.opened(handle, database, statement)
         answer(REPLIES.OPENED.code, handleBody(handle))
       }
       copy.open(statement, opened, error => transaction.close(() => refuse(error)))
@@ -214,9 +236,10 @@ export class SessionOps {
     transaction.open()
   }
 
-  private copyEnd(handle: number, answer: Answer, refuse: Refuse): void {
+  private copyEnd(ticket: number, handle: number, answer: Answer, refuse: Refuse): void {
     const { copy } = this.get(handle, 'COPY', 'in')
     this.forget(handle)
+    this.writes.ends(ticket, handle)
     copy!.end(rowCount => answer(REPLIES.COUNT.code, handleBody(rowCount)), refuse)
   }
 
@@ -270,13 +293,14 @@ export class SessionOps {
   }
 
   /** The arguments that everything that is opened begins with. */
-  private opening(reader: BodyReader): Omit<Exclusive, 'listener'> & { limits: TransactionLimits } {
+  private opening(reader: BodyReader): Opening {
     const name = reader.text()
     const timeoutMs = reader.uint()
     const idleTimeoutMs = reader.uint()
     const correlationId = reader.text()
-    const { pool, admission } = this.databaseOf(name, correlationId)
-    return { pool, admission, limits: { timeoutMs, idleTimeoutMs, correlationId } }
+    const database = this.databaseOf(name, correlationId)
+    const { pool, admission } = database
+    return { database, pool, admission, limits: { timeoutMs, idleTimeoutMs, correlationId } }
   }
 
   private add(open: Omit<Open, 'inner' | 'correlationId'>, correlationId: string): number {

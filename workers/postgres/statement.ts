@@ -47,10 +47,16 @@ export class Statements {
 
   /** A statement that runs by itself. Throws BAD_REQUEST for one that does not belong on a shared connection. */
   of(sql: string): Statement {
+    const statement = this.look(sql)
+    statement.uses++
+    return statement
+  }
+
+  /** The same, without counting it as asked. */
+  look(sql: string): Statement {
     const statement = this.known.get(sql) ?? this.add(sql)
     if (statement.aloneRefusal !== undefined)
       throw new HearthError('BAD_REQUEST', statement.aloneRefusal)
-    statement.uses++
     return statement
   }
 

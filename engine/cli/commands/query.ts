@@ -5,16 +5,19 @@
 import type { QueryResult } from '../../client/index.ts'
 import { monotonicMs } from '../../clock.ts'
 import { withEngine } from '../client.ts'
-import type { Input } from '../input.ts'
+import { durationOption, type Input } from '../input.ts'
 import { print, printJson, styled } from '../output.ts'
 import { type Column, count, duration, tableLines } from '../table.ts'
 import { jsonText, oneLine } from '../values.ts'
 
 export async function run(input: Input): Promise<number> {
   const [sql, ...params] = input.operands as [string, ...string[]]
+  const ttlMs = durationOption(input, 'cache')
   await withEngine(input, async hearth => {
     const startedMs = monotonicMs()
-    const result = await hearth.database(input.options['db'] ?? 'main').query(sql, params)
+    const database = hearth.database(input.options['db'] ?? 'main')
+    const options = ttlMs === undefined ? {} : { cache: { ttlMs } }
+    const result = await database.query(sql, params, options)
     if (input.isJson) printJson(result)
     else show(result, monotonicMs() - startedMs)
   })

@@ -1,0 +1,104 @@
+/** QueryFlight: one statement on its way to Postgres, for all who ask for the same result meanwhile.
+ *  Owns:   who waits for it, and what is known of it so far.   Not here: where its result goes (query_cache.ts).
+ *  Thread: main.
+ *  Holds:  each who waits is answered once, unless its connection is gone. */
+
+import type { HearthError } from '../errors.ts'
+import type { ReplyWriter } from './reply.ts'
+
+interface Waiter {
+  readonly replies: ReplyWriter
+  readonly id: number
+}
+
+/** What a request for a cached result says of its keeping. */
+export interface Keeping {
+  readonly ttl: number | string | undefined
+  /** How long after its expiry a result may be given yet. */
+  readonly staleMs: number
+  readonly tags: readonly string[]
+}
+
+/** Where its result would stand. */
+export interface Place {
+  readonly key: string
+  readonly keyBytes: Buffer
+  readonly hash: number
+  /** The statement's part of the key. */
+  readonly prefix: string
+}
+
+export class QueryFlight {
+  readonly place: Place
+  readonly database: string
+  readonly keeping: Keeping
+  /** The request as the worker gets it: the body of a QUERY. */
+  readonly body: Buffer
+  /** The count of invalidations when it was sent. */
+  sentAt = 0
+  /** Why its result may not be kept; undefined: not known yet. */
+  refusal: string | undefined
+  tables: readonly number[] = []
+  /** Nobody waits, and it is to come nevertheless. */
+  readonly isRefresh: boolean
+  private waiters: Waiter[] = []
+
+  constructor(place: Place, database: string, keeping: Keeping, body: Buffer, isRefresh: boolean) {
+    this.place = place
+    this.database = database
+    this.keeping = keeping
+    this.body = body
+    this.isRefresh = isRefresh
+  }
+
+  get isUnwanted(): boolean {
+    return this.waiters.length === 0 && !this.isRefresh
+  }
+
+  join(replies: ReplyWriter, id: number): void {
+    replies.inflight++
+    this.waiters.push({ replies, id })
+  }
+
+  /** Forgets the requests of a connection, or the one with an id; whether there was any. Each is told `error`, if that is given. */
+  leave(replies: ReplyWriter, id: number | undefined, error?: HearthError): boolean {
+    const isLeaving = (waiter: Waiter) =>
+      waiter.replies === replies && (id === undefined || waiter.id === id)
+    const leaving = this.waiters.filter(isLeaving)
+    if (leaving.length === 0) return false
+    this.waiters = this.waiters.filter(waiter => !isLeaving(waiter))
+    for (const waiter of leaving) {
+      waiter.replies.inflight--
+      if (error !== undefined) waiter.replies.error(waiter.id, error)
+    }
+    return true
+  }
+
+  /** All who wait but the first, each in a flight of its own. */
+  split(): QueryFlight[] {
+    const { place, database, keeping, body } = this
+    return this.waiters.splice(1).map(waiter => {
+      const other = new QueryFlight(place, database, keeping, body, false)
+      other.waiters.push(waiter)
+      return other
+    })
+  }
+
+  answer(op: number, bytes: Buffer, start: number, end: number): void {
+    const { waiters } = this
+    this.waiters = []
+    for (const { replies, id } of waiters) {
+      replies.inflight--
+      replies.frame(op, id, bytes, start, end)
+    }
+  }
+
+  fail(error: HearthError): void {
+    const { waiters } = this
+    this.waiters = []
+    for (const { replies, id } of waiters) {
+      replies.inflight--
+      replies.error(id, error)
+    }
+  }
+}

@@ -1,0 +1,111 @@
+/** Cached reads and writes of the same rows from several processes at once: no read is older than what was acknowledged before it.
+ *  Owns:   an engine in this process, whose worker is killed now and then; the clients' processes.   Thread: main of a test process.
+ *  Holds:  every event of every process is looked at, by the moments of one clock. */
+
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { cleanEnvironment } from './helpers/engine.ts'
+import { sharedPostgres } from './helpers/postgres.ts'
+import { openSqlEngine } from './helpers/sql_engine.ts'
+
+const postgres = await sharedPostgres()
+const PROCESSES = 4
+const CLIENTS = 2
+const COUNTERS = 5
+const SECONDS = process.env['HEARTH_TEST_FULL'] === '1' ? 30 : 4
+const KILL_EVERY_MS = 1_500
+const SEEN = { kind: 0, counter: 1, value: 2, atMs: 3, fields: 4, written: 1 } as const
+
+test('no cached read is older than a write that was acknowledged before it began, through deaths of the worker', async t => {
+  const engine = await openSqlEngine(t, await postgres.createDatabase())
+  const { db } = engine.client
+  await db.query('create table counter (id int primary key, value int not null)')
+  await db.query(`insert into counter select g, 0 from generate_series(1, ${COUNTERS}) g`)
+  const folder = mkdtempSync(join(tmpdir(), 'hearth-counters-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+
+  const files = Array.from({ length: PROCESSES }, (_, i) => join(folder, `seen${i}`))
+  const reports = files.map(file => clients(engine.socket, file))
+  let isOver = false
+  const killing = killNowAndThen(engine.killWorker, () => isOver)
+  const told = await Promise.all(reports)
+  isOver = true
+  await killing
+
+  const events = files.flatMap(file => eventsOf(readFileSync(file)))
+  const late = lateReads(events)
+  const reads = events.filter(({ isWritten }) => !isWritten).length
+  const hits = told.reduce((sum, report) => sum + report.hits, 0)
+  t.diagnostic(`${reads} reads, ${hits} from the cache, ${events.length - reads} writes`)
+  assert.ok(hits > reads / 10, 'the cache was used')
+  assert.deepEqual(late.slice(0, 3), [])
+})
+
+interface Seen {
+  readonly isWritten: boolean
+  readonly counter: number
+  readonly value: number
+  readonly atMs: number
+}
+
+/** Reads that are older than a write which was acknowledged before they began. */
+function lateReads(events: readonly Seen[]): unknown[] {
+  const late: unknown[] = []
+  const newest = new Map<number, Seen>()
+  // Of the same moment, reads first: the write was not acknowledged before.
+  const inOrder = events.toSorted(
+    (a, b) => a.atMs - b.atMs || Number(a.isWritten) - Number(b.isWritten),
+  )
+  for (const event of inOrder) {
+    const known = newest.get(event.counter)
+    if (event.isWritten) {
+      if (known === undefined || event.value > known.value) newest.set(event.counter, event)
+    } else if (known !== undefined && event.value < known.value)
+      late.push({ ...event, acknowledged: known.value, beforeMs: event.atMs - known.atMs })
+  }
+  return late
+}
+
+function eventsOf(bytes: Buffer): Seen[] {
+  const numbers = new Float64Array(
+    bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.length),
+  )
+  return Array.from({ length: numbers.length / SEEN.fields }, (_, i) => {
+    const at = i * SEEN.fields
+    return {
+      isWritten: numbers[at + SEEN.kind] === SEEN.written,
+      counter: numbers[at + SEEN.counter]!,
+      value: numbers[at + SEEN.value]!,
+      atMs: numbers[at + SEEN.atMs]!,
+    }
+  })
+}
+
+async function clients(socket: string, file: string): Promise<{ events: number; hits: number }> {
+  const script = join(import.meta.dirname, 'helpers/counter_client.ts')
+  const args = [script, socket, CLIENTS, SECONDS, COUNTERS, file].map(String)
+  const child = spawn(process.execPath, args, {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: cleanEnvironment(),
+  })
+  let text = ''
+  child.stdout.on('data', (chunk: Buffer) => {
+    text += chunk
+  })
+  await once(child, 'exit')
+  return JSON.parse(text)
+}
+
+async function killNowAndThen(kill: () => Promise<void>, isOver: () => boolean): Promise<void> {
+  for (;;) {
+    await sleep(KILL_EVERY_MS)
+    if (isOver()) return
+    await kill()
+  }
+}
