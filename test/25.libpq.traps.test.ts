@@ -1,5 +1,6 @@
 /** 25: what goes wrong between libpq, Node and OpenSSL, each case held by a test.
  *  Owns: one server, TCP servers that misbehave, workers and children.   Thread: main and others.
+ *  Runs:   beside others, since it mostly waits.
  *  Holds: nothing here is simulated but the servers that never answer. */
 import assert from 'node:assert/strict'
 import { execFile, execFileSync } from 'node:child_process'

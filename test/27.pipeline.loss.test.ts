@@ -1,5 +1,6 @@
 /** 27: connecting, cancelling, and connections that go away under a pipeline.
  *  Owns: servers, TCP servers that misbehave, child processes.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits.
  *  Holds: whatever happens, each request is answered once or onLost() is told once. */
 import assert from 'node:assert/strict'
 import { execFile, execFileSync } from 'node:child_process'

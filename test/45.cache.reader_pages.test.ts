@@ -1,5 +1,6 @@
 /** Reader pages: what clients that read in place report makes eviction and hit rates true, and cannot harm anybody.
  *  Owns:   engines.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits.
  *  Holds:  hostile clients speak the protocol by hand. */
 
 import assert from 'node:assert/strict'

@@ -1,5 +1,6 @@
 /** The cache's operations, each as its users know it: over the socket, inside the process, and both tiers in turn.
- *  Owns:   one embedded engine a kind of client.   Thread: main of a test process. */
+ *  Owns:   one embedded engine a kind of client.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, describe, test } from 'node:test'

@@ -91,6 +91,23 @@ describe('a group', () => {
     tier.close()
   })
 
+  test('may be asked for figures in its middle, while it reads or writes, and is healthy after that', () => {
+    const tier = new Tier(optionsFor(temporaryFolder()))
+    tier.putNow('a', ONE)
+    const { walBytes } = tier.stats()
+    assert.ok(walBytes! > 0)
+    for (let i = 0; i < 3; i++) tier.get('a')
+    assert.equal(tier.stats().walBytes, walBytes, 'as it was before the reads of this drain')
+    assert.equal(tier.health().state, 'ok')
+    tier.flush()
+    const put = tier.put('b', ONE)
+    assert.equal(tier.stats().walBytes, walBytes)
+    assert.deepEqual(tier.health().reason, undefined)
+    assert.equal(tier.ended(put).name, 'OK')
+    assert.ok(tier.stats().walBytes! > walBytes!)
+    tier.close()
+  })
+
   test('that fails in its middle leaves nothing of itself, and no transaction open', () => {
     const options = optionsFor(temporaryFolder())
     const tier = new Tier(options)

@@ -1,5 +1,6 @@
 /** The embedded Postgres: starts, stops, comes back, refuses and recovers, and takes the sample data.
  *  Owns:   temporary folders and servers.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits.
  *  Holds:  no server and no folder is left behind. */
 
 import assert from 'node:assert/strict'

@@ -1,5 +1,6 @@
 /** Postgres queries: results, types both ways, parameters and errors, against a real server.
- *  Owns:   one server.   Thread: main of a test process.   Expected values are written out, or asked of Postgres itself. */
+ *  Owns:   one server.   Thread: main of a test process.   Expected values are written out, or asked of Postgres itself.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'

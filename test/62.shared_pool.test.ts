@@ -49,11 +49,14 @@ test('a thousand statements at once get their own answers over ten connections',
 test('a statement that takes long has a connection to itself, and short ones go past it', async t => {
   const { query, database } = openDatabase(t, postgres.url, { size: 4 })
   await warm(query, ECHO, [0])
-  const slow = query('select pg_sleep(0.5), pg_backend_pid() as pid')
+  let isSlowDone = false
+  const slow = query('select pg_sleep(0.8), pg_backend_pid() as pid')
+  slow.then(() => {
+    isSlowDone = true
+  })
   await sleep(50)
-  const startedMs = monotonicMs()
   const quick = await Promise.all(Array.from({ length: 200 }, (_, i) => query(ECHO, [i])))
-  assert.ok(monotonicMs() - startedMs < 400, 'nothing waited for the slow one')
+  assert.equal(isSlowDone, false, 'nothing waited for the slow one')
   const slowPid = (await slow).rows[0]!['pid']
   assert.ok(quick.every(({ rows }) => rows[0]!['pid'] !== slowPid))
   assert.equal(database.stats().errors, 0)
@@ -133,8 +136,9 @@ test('idle connections beyond min are closed, old ones replaced', async t => {
   await until('one is left', () => database.stats().idle === 1)
   const { pid } = (await query(ECHO, [1])).rows[0]!
   await until('it was replaced', async () => (await query(ECHO, [1])).rows[0]!['pid'] !== pid)
-  assert.ok(database.stats().closed.recycled >= 1)
-  assert.ok(database.stats().closed.idle >= 1)
+  // A slow machine may have kept a second one until now, which is the other that answered.
+  await until('it was old', () => database.stats().closed.recycled >= 1)
+  await until('others were idle', () => database.stats().closed.idle >= 1)
 })
 
 test('with all connections taken a request waits no longer than the acquire timeout', async t => {

@@ -1,5 +1,6 @@
 /** Utilization: a database whose connections are nearly all taken says so once, and once more when it is over.
- *  Owns:   one server.   Thread: main of a test process; what is logged is read from a process of its own. */
+ *  Owns:   one server.   Thread: main of a test process; what is logged is read from a process of its own.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { before, test } from 'node:test'
@@ -8,6 +9,9 @@ import { serve } from './helpers/engine.ts'
 import { sharedPostgres, type TestPostgres } from './helpers/postgres.ts'
 import { openDatabase } from './helpers/postgres_database.ts'
 import { until } from './helpers/postgres_pool.ts'
+
+const WARNING = /100 % of the connections.*"main\\" are in use"/
+const CALM = /in use again/
 
 let postgres: TestPostgres
 
@@ -32,13 +36,18 @@ test('80 % for more than a moment is logged, once, and its end too', async t => 
     HEARTH_ENGINE_LOG_LEVEL: 'info',
   })
   const hearth = await engine.connect()
-  const slow = Array.from({ length: 2 }, (_, i) => hearth.db.query(`select pg_sleep(5), ${i}`))
-  await Promise.all(slow)
-  await sleep(1_500)
-  const lines = engine.log().split('\n')
-  assert.equal(
-    lines.filter(line => /100 % of the connections.*"main\\" are in use"/.test(line)).length,
-    1,
+  const ending = new AbortController()
+  const { signal } = ending
+  const slow = Array.from({ length: 2 }, (_, i) =>
+    hearth.db.query(`select pg_sleep(20), ${i}`, [], { signal }),
   )
-  assert.equal(lines.filter(line => /in use again/.test(line)).length, 1)
+  const ended = Promise.allSettled(slow)
+  await engine.untilLogged(WARNING, 10_000)
+  await sleep(1_100) // The next look finds the same, and says nothing.
+  ending.abort()
+  await ended
+  await engine.untilLogged(CALM)
+  const lines = engine.log().split('\n')
+  assert.equal(lines.filter(line => WARNING.test(line)).length, 1)
+  assert.equal(lines.filter(line => CALM.test(line)).length, 1)
 })

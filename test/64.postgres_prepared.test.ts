@@ -1,5 +1,6 @@
 /** Prepared statements: made at the second use, bounded, mended when the server has forgotten them.
- *  Owns:   one server.   Thread: main of a test process.   The witness is pg_prepared_statements. */
+ *  Owns:   one server.   Thread: main of a test process.   The witness is pg_prepared_statements.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { before, test } from 'node:test'

@@ -1,5 +1,6 @@
 /** Prepared statements on shared connections: prepared in the pipeline, kept, and mended when the server has lost them.
- *  Owns:   one server.   Thread: main of a test process. */
+ *  Owns:   one server.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { before, test } from 'node:test'

@@ -1,6 +1,7 @@
 /** Breakers and retries on a real server that is stopped, restarted, stalled and hung up on.
  *  Owns:   one server, and proxies in front of it.   Thread: main of a test process.
- *  Holds:  the witness of what ran is the server's own table. */
+ *  Holds:  the witness of what ran is the server's own table.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
@@ -189,6 +190,25 @@ test('a write lost in flight is never asked again; what is proven to read is, at
   const { retried, attempts, recovered } = database.stats().retries
   assert.deepEqual([retried, recovered], [1, 1])
   assert.ok(attempts <= 2, 'the second connection may have been ending too')
+})
+
+test('a read lost in flight is asked again once the server has proven that it only reads', async t => {
+  const opened = openDatabase(t, postgres.url, SIZE)
+  const { query, database } = opened
+  await query('create table breaker_proof as select i from generate_series(1, 3000) i')
+  const asked = [
+    query('select count(*)::int as n from breaker_proof a, breaker_proof b where a.i <> b.i + 1'),
+    query('select pg_sleep(2)'),
+  ]
+  const answers = Promise.allSettled(asked)
+  await until('they run', () => database.stats().inUse === 2)
+  await sleep(50)
+  await postgres.terminateBackends()
+  const [read, doubtful] = await answers
+  assert.equal(read?.status === 'fulfilled' && read.value.rows[0]!['n'], 3_000 * 3_000 - 2_999)
+  assert.ok(doubtful?.status === 'rejected')
+  assert.equal(doubtful.reason.code, 'UNAVAILABLE')
+  assert.equal(database.stats().retries.recovered, 1)
 })
 
 test('a deadlock is over for both sides, be it on connections of their own', async t => {

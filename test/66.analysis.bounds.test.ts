@@ -1,5 +1,6 @@
 /** The analysis under locks, crowds, DDL and loss: it ends in time, leaves nothing behind, and forgets what is no longer so.
- *  Owns:   one server with a database a test.   Thread: main of a test process. */
+ *  Owns:   one server with a database a test.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { describe, type TestContext, test } from 'node:test'

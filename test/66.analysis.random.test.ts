@@ -1,5 +1,6 @@
 /** Random schemas and statements: what the server changes and scans is what the analysis said, or less.
- *  Owns:   one database a round.   Thread: main of a test process. */
+ *  Owns:   one database a round.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { checkAgainstServer, openAnalysis } from './helpers/analysed.ts'

@@ -1,6 +1,7 @@
 /** What the server's own analysis says of awkward statements: side, tables, replica, cache.
  *  Owns:   a schema with everything that hides a table or a write.   Thread: main of a test process.
- *  Holds:  each row of STATEMENTS: the sentence, the statement, and what is known of it. */
+ *  Holds:  each row of STATEMENTS: the sentence, the statement, and what is known of it.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { before, describe, type TestContext, test } from 'node:test'

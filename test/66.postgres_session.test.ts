@@ -1,5 +1,6 @@
 /** Sessions: nothing that one statement does to its connection is met by the next.
- *  Owns:   one server.   Thread: main of a test process. */
+ *  Owns:   one server.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'

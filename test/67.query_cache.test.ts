@@ -1,6 +1,7 @@
 /** Results of statements in the cache: what is kept, and that a write ends it before it is acknowledged.
  *  Owns:   an engine in this process on a real Postgres.   Thread: main of a test process.
- *  Holds:  clients over the socket and in place see the same. */
+ *  Holds:  clients over the socket and in place see the same.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'

@@ -1,5 +1,6 @@
 /** COPY: bytes into tables and out of queries, all or nothing, with both ends holding each other back.
- *  Owns:   one server.   Thread: main of a test process. */
+ *  Owns:   one server.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'

@@ -1,5 +1,6 @@
 /** LISTEN: every notification once and in order, one connection for all, and a word about each gap.
- *  Owns:   one server.   Thread: main of a test process. */
+ *  Owns:   one server.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'

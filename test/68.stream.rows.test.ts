@@ -1,5 +1,6 @@
 /** Streams: rows in batches, as fast as they are taken, in bounded memory, and nothing left behind however the loop ends.
- *  Owns:   one server.   Thread: main of a test process. */
+ *  Owns:   one server.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'

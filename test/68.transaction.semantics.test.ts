@@ -1,5 +1,6 @@
 /** Transactions: from the client's function to COMMIT, and every way back.
- *  Owns:   one server.   Thread: main of a test process. */
+ *  Owns:   one server.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'

@@ -1,5 +1,6 @@
 /** Faults: what is open when a part dies ends with a clear error, leaves nothing behind, and the next one works.
  *  Owns:   one server, restarted on the way.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits.
  *  Holds:  the matrix: transaction, stream, COPY both ways × backend terminated, server restarted, worker killed. */
 
 import assert from 'node:assert/strict'

@@ -1,5 +1,6 @@
 /** Sessions: well-formed frames however the socket cuts them, and every limit on its two sides.
  *  Owns:   one engine for the file.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits.
  *  Holds:  what is sent is made by helpers/frames.ts, not by the client library. */
 
 import assert from 'node:assert/strict'

@@ -1,5 +1,6 @@
 /** Sessions: bytes that are no frames of ours, by the ten thousand, and what they cost everybody else: nothing.
  *  Owns:   one engine for the file.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits.
  *  Holds:  every draw comes from the seed that a failure prints. */
 
 import assert from 'node:assert/strict'

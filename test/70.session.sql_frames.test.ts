@@ -1,6 +1,7 @@
 /** Sessions: frames for the postgres worker with bodies that are wrong, each operation cut at every byte: it costs the connection
  *  that sent them, or only an error, and whoever is in the middle of something goes on.
- *  Owns:   one server and one engine.   Thread: main of a test process. */
+ *  Owns:   one server and one engine.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { before, test } from 'node:test'

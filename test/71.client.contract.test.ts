@@ -1,5 +1,6 @@
 /** The client's contract, for a client of another process, with shared memory and without, and for one inside the engine's process.
- *  Owns:   one embedded engine a kind of client.   Thread: main of a test process. */
+ *  Owns:   one embedded engine a kind of client.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'

@@ -1,5 +1,6 @@
 /** The client while its engine is down, slow, deaf, or comes back.
  *  Owns:   nothing.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits.
  *  Holds:  deaf and lying engines are plain net servers that answer by hand. */
 
 import assert from 'node:assert/strict'

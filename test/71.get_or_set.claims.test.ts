@@ -1,5 +1,6 @@
 /** Claims on the wire: who gets a key, who waits, what a token is worth, and what ends a claim.
- *  Owns:   one embedded engine.   Thread: main of a test process. */
+ *  Owns:   one embedded engine.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'

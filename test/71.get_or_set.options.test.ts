@@ -1,5 +1,6 @@
 /** getOrSet as its callers see it: grace, timeouts, refreshing ahead, negative results, writers, errors, an engine that is down.
- *  Owns:   one embedded engine.   Thread: main of a test process. */
+ *  Owns:   one embedded engine.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'

@@ -1,5 +1,6 @@
 /** Both tiers behind one socket: what moves between them, when it ends, and that they never disagree.
- *  Owns:   one engine for each test that needs its own sizes.   Thread: main of a test process. */
+ *  Owns:   one engine for each test that needs its own sizes.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'

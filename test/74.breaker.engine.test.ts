@@ -1,5 +1,6 @@
 /** A breaker as a client of the engine sees it: CIRCUIT_OPEN, health, stats, and how it is set.
- *  Owns:   one server, one engine in this process.   Thread: main of a test process. */
+ *  Owns:   one server, one engine in this process.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { before, test } from 'node:test'

@@ -1,5 +1,6 @@
 /** Limits: too many connections, too much at once. Who is over a limit is told or made to wait; the rest go on.
- *  Owns:   one engine a test.   Thread: main of a test process. */
+ *  Owns:   one engine a test.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'

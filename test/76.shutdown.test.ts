@@ -1,5 +1,6 @@
 /** Starting, stopping and reloading: signals, what is left behind, and two engines that want the same socket.
- *  Owns:   one `hearth serve` a test.   Thread: main of a test process. */
+ *  Owns:   one `hearth serve` a test.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { existsSync, readdirSync, statSync, writeFileSync } from 'node:fs'

@@ -1,5 +1,6 @@
 /** `cache.warm(loader)`: everything is stored once, in bounded batches, with progress; it stops when it is told to.
- *  Owns:   one engine process.   Thread: main of a test process. */
+ *  Owns:   one engine process.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'

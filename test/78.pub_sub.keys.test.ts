@@ -1,5 +1,6 @@
 /** Changes of keys, as those see them who watch: what is told, what is not, and that a copy kept by it stays true.
- *  Owns:   one engine for all tests, and namespaces or keys of its own in each.   Thread: main of a test process. */
+ *  Owns:   one engine for all tests, and namespaces or keys of its own in each.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { after, before, type TestContext, test } from 'node:test'

@@ -1,5 +1,6 @@
 /** Messages between clients: who gets them, in what order, and what those are told who could not keep up or were cut off.
- *  Owns:   one engine a test, subscribers in processes of their own where it matters.   Thread: main of a test process. */
+ *  Owns:   one engine a test, subscribers in processes of their own where it matters.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'

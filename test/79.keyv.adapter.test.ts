@@ -1,5 +1,6 @@
 /** hearth/keyv beyond what Keyv's suite asks: who else's keys it leaves alone, how long things live, many at a time, engine down.
- *  Owns:   one engine a test.   Thread: main of a test process. */
+ *  Owns:   one engine a test.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'

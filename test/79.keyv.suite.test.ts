@@ -1,6 +1,7 @@
 /** hearth/keyv under Keyv's own public test suite, as it is published: API, values, namespaces and iteration.
  *  Owns:   one engine for the file.   Thread: main of a test process.
- *  Holds:  every test of the suite runs, through a served engine; only vitest's words are said in node:test's. */
+ *  Holds:  every test of the suite runs, through a served engine; only vitest's words are said in node:test's.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'

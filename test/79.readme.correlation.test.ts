@@ -1,6 +1,7 @@
 /** The README's correlation cache: run as it stands, against a served engine.
  *  Owns:   one engine, and a folder with the example in it.   Thread: main of a test process.
- *  Holds:  it has at most 30 lines. */
+ *  Holds:  it has at most 30 lines.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'

@@ -1,5 +1,6 @@
 /** The command line: help, versions and mistakes, without any engine.
  *  Owns:   nothing.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits.
  *  Holds:  0 is done, 1 is failed, 2 is bad usage. */
 
 import assert from 'node:assert/strict'

@@ -1,5 +1,6 @@
 /** The commands against a real engine with a real Postgres, in both output modes.
  *  Owns:   one engine and one server for the file.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits.
  *  Holds:  results on stdout, complaints on stderr, and the exit code says which. */
 
 import assert from 'node:assert/strict'

@@ -1,5 +1,6 @@
 /** The cache's commands for tags, patterns and single keys, against a real engine.
- *  Owns:   one engine for the file.   Thread: main of a test process. */
+ *  Owns:   one engine for the file.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'

@@ -1,5 +1,6 @@
 /** A disk that is full, and a file that is damaged: the cache goes on without its second tier, and takes it back by itself.
- *  Owns:   a tmpfs of a few megabytes, mounted for the file's tests: needs root.   Thread: main of a test process. */
+ *  Owns:   a tmpfs of a few megabytes, mounted for the file's tests: needs root.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'

@@ -1,7 +1,7 @@
 /** run: what `npm test` runs: every test file, or those whose names contain one of the words given.
  *  Owns:   the child processes of node:test.   Thread: main.
- *  Holds:  (1) a file that starts servers, or measures time, has the machine to itself.  (2) one summary at the end,
- *          over all files.  (3) the exit code is 0 only if every test passed, 2 for a wrong usage. */
+ *  Holds:  (1) a file that starts servers, or measures time, has the machine to itself, unless it says that it mostly waits.
+ *          (2) one summary at the end, over all files.  (3) the exit code is 0 only if every test passed, 2 for a wrong usage. */
 
 import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
@@ -16,6 +16,10 @@ const FILE_MS_MAX = { short: 300_000, full: 3_600_000 } as const
 /** A test file has the machine to itself if it says `Runs: alone` in its header, or starts servers through these. */
 const ALONE =
   /Runs:\s+alone|from '\.\/helpers\/(postgres|engine|daemon|redis)\w*\.ts'|from '\.\.\/engine\/dev\//
+
+/** Though it starts servers, it runs together with others that say so: it mostly waits, and no figure of it is near its bound. */
+const BESIDE = /Runs:\s+beside others/
+const BESIDE_COUNT = 3
 
 const USAGE = `usage: node test/run.ts [--full] [word…]
   --full   the long run: torture tests at their full size
@@ -65,13 +69,14 @@ function build(): boolean {
 }
 
 async function runAll(files: readonly string[], timeout: number): Promise<number> {
-  const isAlone = (file: string): boolean => ALONE.test(readFileSync(file, 'utf8'))
+  const byWay = Object.groupBy(files, wayOf)
   const groups = [
     {
-      files: files.filter(file => !isAlone(file)),
+      files: byWay.together ?? [],
       concurrency: Math.max(1, Math.min(2, availableParallelism())),
     },
-    { files: files.filter(isAlone), concurrency: 1 },
+    { files: byWay.beside ?? [], concurrency: BESIDE_COUNT },
+    { files: byWay.alone ?? [], concurrency: 1 },
   ]
   const summary = new Summary()
   const reporter = new spec()
@@ -86,6 +91,12 @@ async function runAll(files: readonly string[], timeout: number): Promise<number
   for (const event of summary.events()) reporter.write(event)
   reporter.end()
   return summary.isPassed ? 0 : 1
+}
+
+function wayOf(file: string): 'together' | 'beside' | 'alone' {
+  const text = readFileSync(file, 'utf8')
+  if (BESIDE.test(text)) return 'beside'
+  return ALONE.test(text) ? 'alone' : 'together'
 }
 
 interface Event {

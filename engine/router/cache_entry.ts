@@ -102,7 +102,7 @@ export class CacheEntry {
     const { textStart, textEnd } = request
     const expiresAtMs = state.expiryOf(request.ttl())
     request.done()
-    const lease = state.openLease('the key keeps its time to live')
+    const lease = state.openLeaseToBuildOn('the key keeps its time to live')
     if (!this.dropHidden(lease, hash, bytes, textStart, textEnd)) return false
     const keyBytes = textEnd - textStart
     if (!frame.begin(lease, textHeaderBytes(keyBytes) + keyBytes + SCALAR_BYTES_MAX)) return false
@@ -129,7 +129,7 @@ export class CacheEntry {
     const by = request.number()
     const expiresAtMs = state.expiryOf(request.ttl())
     request.done()
-    const lease = state.openLease('nothing was added')
+    const lease = state.openLeaseToBuildOn('nothing was added')
     if (!this.dropHidden(lease, hash, bytes, textStart, textEnd)) return false
     const keyBytes = textEnd - textStart
     if (!frame.begin(lease, textHeaderBytes(keyBytes) + keyBytes + SCALAR_BYTES_MAX * 3))

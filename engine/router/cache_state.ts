@@ -142,6 +142,17 @@ export class CacheState {
     return lease
   }
 
+  /** The worker, for a write that builds on what tier 2 has: UNAVAILABLE also while that may be what an invalidation meant that
+   *  failed, and that every read passes over. */
+  openLeaseToBuildOn(otherwise: string): Lease {
+    if (this.unfinished.isOwed)
+      throw new HearthError(
+        'UNAVAILABLE',
+        `an invalidation that failed is tried again first: ${otherwise}`,
+      )
+    return this.openLease(otherwise)
+  }
+
   /** A write of this key is on its way. */
   begin(hash: number): void {
     this.counters.writes++

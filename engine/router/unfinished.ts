@@ -45,6 +45,11 @@ export class Unfinished {
     return this.counters.size > 0 || this.patterns.size > 0 || this.everythingBelow > 0
   }
 
+  /** Whether one has failed and waits to be tried again: tier 2 still has what it meant. */
+  get isOwed(): boolean {
+    return this.tags.size > 0 || this.failedPatterns.size > 0
+  }
+
   holdsTag(counter: number): boolean {
     return this.isEveryTag || this.counters.has(counter)
   }

@@ -51,16 +51,21 @@ export class Unflushed {
 
   private readonly receiver: Receiver<undefined> = {
     receive: (reply: RingReader) => {
-      if (reply.op !== REPLIES.OK.code) return this.hideAll()
+      // Those that came after it are still kept, and their own acknowledgement would show them again.
+      if (reply.op !== REPLIES.OK.code) this.hideCovered()
       this.covered.clear()
       this.ask()
     },
     fail: (_error: HearthError) => this.hideAll(),
   }
 
+  private hideCovered(): void {
+    for (const hash of this.covered) this.hide(hash)
+  }
+
   private hideAll(): void {
     this.isAsked = false
-    for (const hash of this.covered) this.hide(hash)
+    this.hideCovered()
     for (const hash of this.later) this.hide(hash)
     this.covered.clear()
     this.later.clear()

@@ -27,6 +27,7 @@ import { Router } from '../../engine/router/router.ts'
 import { SqlOps } from '../../engine/router/sql_ops.ts'
 import type { Replies } from '../../workers/handler.ts'
 import { createSqliteHandler, type SqliteHandler } from '../../workers/sqlite/ops.ts'
+import type { Statements } from '../../workers/sqlite/statements.ts'
 import type { StoreOptions } from '../../workers/sqlite/store.ts'
 import { optionsFor, temporaryFolder } from './sqlite.ts'
 
@@ -56,12 +57,14 @@ export class CacheStand {
     number,
     { request: Request; settle: PromiseWithResolvers<unknown> }
   >()
+  private readonly unsent: { op: number; id: number; body: Buffer; end: number }[] = []
   private readonly parts = new Map<number, Buffer[]>()
   private lease: Lease
   private requests: RingReader
   private answers!: RingWriter
   private ring: Replies
   private nextId = 1
+  private failing = 0
 
   constructor(options: StandOptions = {}) {
     this.folder = options.folder ?? temporaryFolder()
@@ -81,7 +84,7 @@ export class CacheStand {
     this.lease = new Lease(flushReplies)
     this.requests = new RingReader(this.lease.requests)
     this.ring = this.ringOf(this.lease)
-    this.handler = createSqliteHandler(this.options)
+    this.handler = this.openHandler()
     this.lease.isOpen = true
     this.cache.state.raiseVersion(this.handler.stats()['nextVersion'] as number)
     const none = () => Promise.resolve({})
@@ -128,6 +131,14 @@ export class CacheStand {
     return answer
   }
 
+  /** Works until nothing is unanswered: of many requests the first that fails is heard of at once. */
+  async untilAnswered(): Promise<void> {
+    for (let i = 0; this.waiting.size > 0 && i < TURN_COUNT_MAX; i++) {
+      this.pump()
+      await turn()
+    }
+  }
+
   /** Takes a request; its promise settles while the stand works. */
   send(request: Request): Promise<unknown> {
     const id = this.nextId++
@@ -135,21 +146,30 @@ export class CacheStand {
     this.waiting.set(id, { request, settle })
     const body = Buffer.alloc(request.bodyBytesMax())
     const end = request.write(body, 0)
-    try {
-      if (!this.router.route(this.replies, request.op, id, body, 0, end)) {
+    this.unsent.push({ op: request.op, id, body, end })
+    this.sendAll()
+    return settle.promise
+  }
+
+  /** As a session does: what the ring has no room for is tried again, before all that came after it. */
+  private sendAll(): void {
+    while (this.unsent.length > 0) {
+      const { op, id, body, end } = this.unsent[0]!
+      try {
+        if (!this.router.route(this.replies, op, id, body, 0, end)) break
+      } catch (error) {
+        const { settle } = this.waiting.get(id)!
         this.waiting.delete(id)
-        settle.reject(new Error('no room in the ring'))
+        settle.reject(error as Error)
       }
-    } catch (error) {
-      this.waiting.delete(id)
-      settle.reject(error as Error)
+      this.unsent.shift()
     }
     flushReplies()
-    return settle.promise
   }
 
   /** One drain of the worker, and its replies. */
   pump(): void {
+    this.sendAll()
     this.lease.publish()
     if (this.isStalled) return
     let count = 0
@@ -176,9 +196,18 @@ export class CacheStand {
     this.ring = this.ringOf(this.lease)
     dead.end(new HearthError('UNAVAILABLE', 'the worker died'))
     this.handler.close()
-    this.handler = createSqliteHandler(this.options)
+    this.handler = this.openHandler()
     this.lease.isOpen = true
     flushReplies()
+  }
+
+  /** The next so many COMMITs find the disk full, after all that came before them in their transactions has gone well. */
+  failCommits(count: number): void {
+    this.failing = count
+  }
+
+  get isToFail(): boolean {
+    return this.failing > 0
   }
 
   /** Takes keys out of tier 1, as SIEVE might. */
@@ -207,6 +236,20 @@ export class CacheStand {
     this.cache.stop()
     this.lease.isOpen = false
     this.handler.close()
+  }
+
+  private openHandler(): SqliteHandler {
+    const handler = createSqliteHandler(this.options)
+    const { parts } = handler as unknown as { parts: { store: { statements?: Statements } } }
+    const commit = parts.store.statements?.commit
+    if (commit === undefined) return handler
+    const run = commit.run.bind(commit)
+    commit.run = () => {
+      if (this.failing === 0) return run()
+      this.failing--
+      throw Object.assign(new Error('database or disk is full'), { code: 'SQLITE_FULL' })
+    }
+    return handler
   }
 
   /** The replies of one worker: what it says after its end goes nowhere. */

@@ -12,6 +12,7 @@ import { REPLIES } from '../../engine/protocol/spec.ts'
 import type { Replies } from '../handler.ts'
 import { Admission } from './admission.ts'
 import { Analysis } from './analysis/analysis.ts'
+import type { Facts } from './analysis/facts.ts'
 import { BREAKER_DEFAULTS, type BreakerOptions } from './breaker_options.ts'
 import { Budget } from './budget.ts'
 import type { DatabaseFigures, PoolSpec } from './database.ts'
@@ -69,7 +70,8 @@ export class PostgresDatabase {
       acquireTimeoutMs: spec.acquireTimeoutMs,
       place: (job, nowMs) => this.place(job, nowMs),
       flush: () => this.flush(),
-      isRepeatable: isRepeatable ?? (statement => this.isProvenRead(statement)),
+      isRepeatable: isRepeatable ?? (statement => isProvenRead(this.analysis.of(statement))),
+      prove: async statement => isProvenRead(await this.analysis.find(statement)) === true,
     })
     this.admission = new Admission(spec.name, breaker)
     this.underway = underway
@@ -101,8 +103,6 @@ export class PostgresDatabase {
     const statement = this.statements.of(frame.sql)
     const { ticket, correlationId, bytes, start, end } = frame
     const { params, spec } = this
-    // Of what comes again it is found out in time whether it may be repeated after a loss.
-    if (statement.uses === PROOF_USES && statement.isRead) void this.analysis.find(statement)
     params.keep(bytes, start, end)
     const deadlineMs = nowMs + (frame.timeoutMs || spec.statementTimeoutMs)
     const job: SharedJob = {
@@ -126,12 +126,6 @@ export class PostgresDatabase {
       isDone: false,
     }
     this.place(job, nowMs)
-  }
-
-  /** As far as the server has been asked about it. */
-  private isProvenRead(statement: Statement): boolean {
-    const facts = this.analysis.of(statement)
-    return facts?.side === 'read' && facts.mayUseReplica
   }
 
   /** To the server, if its breaker lets it pass; ended() follows. */
@@ -245,7 +239,10 @@ export class PostgresDatabase {
   }
 }
 
-/** A read that comes for the so manieth time is worth a proof that it is one. */
-const PROOF_USES = 3
+/** Proven to change nothing: functions may write, and no text says which. Undefined: nobody has asked the server yet. */
+function isProvenRead(facts: Facts | undefined): boolean | undefined {
+  return facts === undefined ? undefined : facts.side === 'read' && facts.mayUseReplica
+}
+
 /** A lane with so many in flight counts as fully used. */
 const BUSY_DEPTH = LANE_DEPTH_MAX / 2

@@ -2,13 +2,13 @@
  *  Owns:   the jobs from their failure to their next try, and one timer.   Not here: the rules (retry.ts).
  *  Thread: postgres worker.
  *  Holds:  (1) at most RETRY_WAITING_COUNT_MAX wait, with RETRY_WAITING_BYTES_MAX of parameters; more are told of their
- *          failure instead.  (2) each is placed again, or
- *          answered, once.  (3) nothing waits that could not be back before its deadline.  (4) a job that is given up, or whose
+ *          failure instead.  (2) each is placed again, or answered, once.  (3) nothing waits that could not be back before its deadline.  (4) a job that is given up, or whose
  *          database closes, does not wait on. */
 
 import { monotonicMs } from '../../engine/clock.ts'
 import type { HearthError } from '../../engine/errors.ts'
 import { closedError, givenUpError } from './errors.ts'
+import { knownOf } from './fault.ts'
 import { type Retry, type RetrySettings, retryOf, type Tried } from './retry.ts'
 import type { SharedJob } from './shared_job.ts'
 import type { Statement } from './statement.ts'
@@ -24,8 +24,10 @@ export interface RetriesOptions {
   readonly place: (job: SharedJob, nowMs: number) => void
   /** After each round of them. */
   readonly flush: () => void
-  /** Proven to change nothing, so that it may run twice. */
-  readonly isRepeatable: (statement: Statement) => boolean
+  /** Proven to change nothing, so that it may run twice; undefined: nobody has asked. */
+  readonly isRepeatable: (statement: Statement) => boolean | undefined
+  /** Asks, when that matters: what looks like a read, and was lost in flight, waits for the proof. */
+  readonly prove: (statement: Statement) => Promise<boolean>
 }
 
 export interface RetryFigures {
@@ -45,11 +47,15 @@ const ROUND_MS = 5
 interface Waiting {
   readonly job: SharedJob
   readonly dueMs: number
+  /** What it is answered with if it turns out not to be a proven read; undefined: it needs no proof. */
+  readonly doubt: HearthError | undefined
 }
 
 export class Retries {
   private readonly options: RetriesOptions
   private waiting: Waiting[] = []
+  /** By ticket, those whose time has come and whose proof has not. */
+  private readonly proving = new Map<number, SharedJob>()
   /** Of the parameters of those who wait. */
   private bytes = 0
   private timer: NodeJS.Timeout | undefined
@@ -72,7 +78,8 @@ export class Retries {
   private take(job: SharedJob, error: HearthError, nowMs: number): boolean {
     if (this.isClosed || job.isUnwanted || !this.hasRoomFor(job)) return false
     const { settings, isRepeatable, acquireTimeoutMs } = this.options
-    const retry = retryOf(error, job.tried, isRepeatable(job.statement), settings)
+    const proven = isRepeatable(job.statement)
+    const retry = retryOf(error, job.tried, proven ?? job.statement.isRead, settings)
     if (retry === undefined || nowMs + retry.delayMs >= job.deadlineMs) return false
     if (job.tried === UNTRIED) this.counts.retried++
     const dueMs = Math.ceil((nowMs + retry.delayMs) / ROUND_MS) * ROUND_MS
@@ -80,7 +87,9 @@ export class Retries {
     const tried = after(job.tried, retry)
     job.isDone = true
     this.bytes += bytesOf(job)
-    this.waiting.push({ job: { ...job, ...FRESH, ...paramsOf(job), acquireUntilMs, tried }, dueMs })
+    const doubt = proven === undefined && knownOf(error).mayHaveRun ? error : undefined
+    const again = { ...job, ...FRESH, ...paramsOf(job), acquireUntilMs, tried }
+    this.waiting.push({ job: again, dueMs, doubt })
     this.arm(dueMs, nowMs)
     return true
   }
@@ -92,6 +101,11 @@ export class Retries {
 
   /** The requester of a ticket has had enough. False: it does not wait here. */
   cancel(ticket: number): boolean {
+    const proving = this.proving.get(ticket)
+    if (proving !== undefined) {
+      proving.isUnwanted = true
+      return true
+    }
     const index = this.waiting.findIndex(({ job }) => job.ticket === ticket)
     if (index < 0) return false
     const [found] = this.waiting.splice(index, 1)
@@ -131,15 +145,32 @@ export class Retries {
     // One that fails at once comes back to `waiting` meanwhile.
     const due = this.waiting.filter(each => each.dueMs <= nowMs)
     if (due.length > 0) this.waiting = this.waiting.filter(each => each.dueMs > nowMs)
-    for (const { job } of due) {
+    for (const { job, doubt } of due) {
       this.bytes -= bytesOf(job)
-      this.counts.attempts++
-      this.options.place(job, nowMs)
+      if (doubt === undefined) this.again(job, nowMs)
+      else this.prove(job, doubt)
     }
     if (due.length > 0) this.options.flush()
     let nextMs = Infinity
     for (const each of this.waiting) if (each.dueMs < nextMs) nextMs = each.dueMs
     if (nextMs < Infinity) this.arm(nextMs, nowMs)
+  }
+
+  private again(job: SharedJob, nowMs: number): void {
+    this.counts.attempts++
+    this.options.place(job, nowMs)
+  }
+
+  private prove(job: SharedJob, doubt: HearthError): void {
+    const { ticket, replies, correlationId } = job
+    this.proving.set(ticket, job)
+    this.options.prove(job.statement).then(isProven => {
+      this.proving.delete(ticket)
+      if (job.isUnwanted) return replies.fail(ticket, givenUpError(false, correlationId))
+      if (!isProven || this.isClosed) return replies.fail(ticket, doubt)
+      this.again(job, monotonicMs())
+      this.options.flush()
+    })
   }
 }
 

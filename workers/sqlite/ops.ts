@@ -171,6 +171,8 @@ class Tier implements SqliteHandler {
     this.listing.close(this.replies)
     this.writes.flushKept(this.replies)
     this.parts.group.flush(this.replies)
+    // Nobody remembers them after this: what can be deleted now does not come back.
+    if (this.parts.doubts.any) this.probe()
     try {
       this.parts.upkeep.truncate()
     } catch (error) {

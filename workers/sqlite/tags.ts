@@ -19,6 +19,8 @@ interface Tag {
   /** Rows that carry this version. */
   entries: number
   isChanged: boolean
+  /** Begun, or ended, in the transaction that is open: a ROLLBACK takes that back, and its id or version may be given again. */
+  isUnsettled: boolean
 }
 
 /** Tags kept in memory; past it all are dropped and read again as they are needed. */
@@ -104,6 +106,7 @@ export class TagTable {
     if (tag === undefined) return undefined
     const before = { ...tag }
     tag.version++
+    tag.isUnsettled = true
     tag.entries = 0
     this.note(tag)
     return before
@@ -123,6 +126,7 @@ export class TagTable {
     for (const tag of this.changed) {
       statements.updateTag.run(tag.version, tag.entries, tag.id)
       tag.isChanged = false
+      tag.isUnsettled = false
     }
     this.changed.length = 0
     if (this.byId.size > KNOWN_COUNT_MAX) this.reset()
@@ -160,6 +164,8 @@ export class TagTable {
 
   private add(statements: Statements, name: string): Tag {
     const tag = this.keep(statements.addTag.get(name)!)
+    tag.isUnsettled = true
+    this.note(tag)
     this.lastAddedId = tag.id
     return tag
   }
@@ -176,7 +182,7 @@ export class TagTable {
     if (this.byId.size >= KNOWN_COUNT_MAX && this.changed.length === 0) this.reset()
     const bytes = Buffer.from(name)
     const hash = hashKey(0, bytes, 0, bytes.length)
-    const tag = { id, name, hash, version, entries, isChanged: false }
+    const tag = { id, name, hash, version, entries, isChanged: false, isUnsettled: false }
     this.byId.set(id, tag)
     this.byName.set(name, tag)
     return tag

@@ -86,8 +86,8 @@ export class Writes {
     }
     const goneAtMs = expiresAtMs + graceMs
     const isBehind = (flags & ENTRY_FLAG.behind) !== 0 && ifVersion < 0
-    // A tag that nobody has used yet is begun in the file, which is rare.
-    if (isBehind && parts.isReady() && tags.every(tag => this.isKnown(tag))) {
+    // What is kept back outlives this transaction, so it is stored in it if its tags are begun or ended there, which is rare.
+    if (isBehind && parts.isReady() && tags.every(tag => this.isSettled(tag))) {
       const meta = this.metaOf(rest, tags)
       if (this.keepBack(key, goneAtMs, version, meta, frame, start, replies)) {
         replies.reply(REPLIES.COUNT.code, frame.ticket, ONE)
@@ -333,8 +333,8 @@ export class Writes {
     return typeof value === 'number' ? value : undefined
   }
 
-  private isKnown(tag: string): boolean {
-    return this.parts.tags.named(this.parts.store.statements!, tag) !== undefined
+  private isSettled(name: string): boolean {
+    return this.parts.tags.named(this.parts.store.statements!, name)?.isUnsettled === false
   }
 
   private metaOf(rest: Meta, tags: readonly string[]): Meta | undefined {
