@@ -33,6 +33,7 @@ const LEAVES = [
   'engine/log.ts',
   'engine/native.ts',
   'engine/paths.ts',
+  'engine/watch/triggers.ts',
 ] as const
 
 interface Rule {

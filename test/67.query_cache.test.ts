@@ -20,7 +20,20 @@ async function open(t: Parameters<typeof openSqlEngine>[0]) {
   await db.query(`insert into device select g, 'room ' || g % 3, 0 from generate_series(1, 30) g`)
   await db.query('create view kitchen as select * from device where room = $$room 1$$')
   await db.query('create table other (id int primary key)')
+  // With the first result that is kept it begins to listen for writes from elsewhere, and ends what is there once it does.
+  await cached(engine.client, 'select id as value from other', [])
+  await untilListening(engine.client)
   return engine
+}
+
+async function untilListening(client: Hearth): Promise<void> {
+  for (let i = 0; i < 500; i++) {
+    const { pools } = await client.stats()
+    const { reason } = pools['main']!['outside'] as { reason?: string }
+    if (!/not listening/.test(reason ?? '')) return
+    await sleep(10)
+  }
+  throw new Error('it does not listen')
 }
 
 const VALUE = 'select value from device where id = $1'

@@ -119,6 +119,23 @@ for NULL write null into the statement.`,
     },
     load: () => import('./commands/query.ts'),
   },
+  watch: {
+    operands: ['WHAT', '[TABLE…]'],
+    summary: 'have writes made past the engine end cached results of Postgres',
+    details: `WHAT is install, remove or status.
+install puts a trigger on each table, or on those named with their partitions; it tells the
+engine, by NOTIFY, which tables a transaction wrote to. For a superuser new tables get it by
+themselves. A busy table is not waited for long: it is named, and the rest is done.
+remove takes out what install put in, all of it when no table is named. status says which
+tables are watched, and exits with 1 unless all are.`,
+    options: {
+      schema: { value: 'NAME', doc: 'the tables of this schema instead of all' },
+      db: { value: 'NAME', doc: 'another configured database than main' },
+      ...SOCKET_OPTION,
+      ...JSON_OPTION,
+    },
+    load: () => import('./commands/watch.ts'),
+  },
   stats: {
     operands: [],
     summary: 'one look: hits by tier, sizes against limits, pools, workers, memory',

@@ -138,7 +138,9 @@ function poolHealth(figures: Figures | undefined): PartHealth {
     .filter(([, { state }]) => state !== 'closed')
     .map(([side, { state }]) => `the breaker of its ${side} is ${state}`)
     .join(', ')
-  return reason === '' ? { status: 'ok' } : { status: 'degraded', reason }
+  const outside = (figures['outside'] as { reason?: string } | undefined)?.reason
+  const warning = outside === undefined ? {} : { warning: outside }
+  return reason === '' ? { status: 'ok', ...warning } : { status: 'degraded', reason, ...warning }
 }
 
 /** A cache without its second tier, or an engine without its database, still serves what it has: degraded, not down. */

@@ -56,7 +56,7 @@ export function openDatabase(
 ): TestDatabase {
   const spec = { name: 'main', url, ...POOL_DEFAULTS, ...options }
   const settings = { ...BREAKER_DEFAULTS, ...breaker }
-  const database = new PostgresDatabase(spec, new Underway(), settings, isRepeatable)
+  const database = new PostgresDatabase(spec, new Underway(), settings, undefined, isRepeatable)
   t.after(() => database.close())
   const replies = new TestReplies()
   let ticket = 0

@@ -85,7 +85,10 @@ export class CachedOps {
       database.analysis.forgetAll()
       writes.after(frame.ticket, () => database.analysis.forgetAll())
     }
-    if (isToCache) this.offer(frame, facts)
+    if (isToCache) {
+      database.outside.start()
+      this.offer(frame, facts)
+    }
     database.query(frame, writes, nowMs)
   }
 

@@ -5,6 +5,7 @@
 
 import type { HearthError } from '../../engine/errors.ts'
 import type { Side, SideFigures } from './admission.ts'
+import type { OutsideWritesState } from './outside_writes.ts'
 import type { RetryFigures } from './retries.ts'
 
 export interface Database {
@@ -123,6 +124,8 @@ export interface DatabaseFigures {
   breakers: Record<Side, SideFigures>
   retries: RetryFigures
   listen: { channels: number; subscribers: number; gaps: number }
+  /** Whether writes made elsewhere end cached results; undefined while none are cached. */
+  outside: OutsideWritesState | undefined
   /** Why no connection can be made at present. */
   down: string | undefined
 }

@@ -27,6 +27,8 @@ const PROBE_CHANNEL = `hearth_probe_${Math.random().toString(36).slice(2)}`
 export interface Subscriber {
   listening(): void
   notified(payload: string): void
+  /** The connection is gone, and will be made anew: told at once, to whoever was told LISTENING; `gap` follows. */
+  lost?(why: string): void
   /** What was notified while the connection was away is lost. */
   gap(why: string): void
   failed(error: HearthError): void
@@ -55,7 +57,7 @@ export class Listener {
   private isBusy = false
   private failuresInRow = 0
   private retry: NodeJS.Timeout | undefined
-  private probe: NodeJS.Timeout | undefined
+  private probing: NodeJS.Timeout | undefined
   private patience: NodeJS.Timeout | undefined
   private isClosed = false
   private gaps = 0
@@ -86,6 +88,16 @@ export class Listener {
     let subscribers = 0
     for (const channel of this.channels.values()) subscribers += channel.subscribers.size
     return { channels: this.channels.size, subscribers, gaps: this.gaps }
+  }
+
+  /** Notifies itself: a connection on which that is not back in time is given up as lost. Nothing happens while there is none. */
+  probe(withinMs = COMMAND_MS_MAX): void {
+    if (this.connection === undefined || this.patience !== undefined) return
+    this.patience = setTimeout(
+      () => this.connection?.close('its own notification did not come back'),
+      withinMs,
+    )
+    this.command(`notify ${quoted(PROBE_CHANNEL)}`)
   }
 
   close(): void {
@@ -132,8 +144,8 @@ export class Listener {
     this.command(`listen ${quoted(PROBE_CHANNEL)}`)
     for (const channel of this.channels.values()) this.listen(channel)
     this.command('', () => this.caughtUp())
-    this.probe = setInterval(() => this.probeNow(), PROBE_MS)
-    this.probe.unref()
+    this.probing = setInterval(() => this.probe(), PROBE_MS)
+    this.probing.unref()
   }
 
   /** Every channel is listened to again: whoever did so before is told that the time between is missing. */
@@ -168,15 +180,6 @@ export class Listener {
     const channel = this.channels.get(name)
     if (channel !== undefined)
       for (const subscriber of channel.subscribers.keys()) subscriber.notified(payload)
-  }
-
-  private probeNow(): void {
-    if (this.patience !== undefined) return
-    this.patience = setTimeout(
-      () => this.connection?.close('its own notification did not come back'),
-      COMMAND_MS_MAX,
-    )
-    this.command(`notify ${quoted(PROBE_CHANNEL)}`)
   }
 
   private command(sql: string, done: () => void = () => {}): void {
@@ -219,6 +222,7 @@ export class Listener {
     }
     this.wasLost = `the connection to Postgres was lost (${oneLine(why)})`
     this.retryLater()
+    for (const subscriber of [...this.missed]) subscriber.lost?.(this.wasLost)
   }
 
   private retryLater(): void {
@@ -248,7 +252,7 @@ export class Listener {
     this.connection = undefined
     this.isBusy = false
     this.commands.length = 0
-    clearInterval(this.probe)
+    clearInterval(this.probing)
     clearTimeout(this.patience)
     this.patience = undefined
   }

@@ -41,13 +41,16 @@ const OWN_OPS: readonly number[] = [
 
 export function createPostgresHandler(config: PostgresConfig): Handler {
   const underway = new Underway()
+  const writes = new WriteWatch()
+  const written = (database: string, oids: readonly number[]) =>
+    writes.tell(database, oids.length === 0 ? 'everything' : oids)
   const breaker = { ...BREAKER_DEFAULTS, ...config.breaker }
   const databases = new Map<string, PostgresDatabase>()
   for (const [name, { url, pool }] of Object.entries(config.databases)) {
     const spec = { name, url, ...POOL_DEFAULTS, ...pool }
-    databases.set(name, new PostgresDatabase(spec, underway, breaker))
+    databases.set(name, new PostgresDatabase(spec, underway, breaker, written))
   }
-  return new PostgresHandler(databases, underway)
+  return new PostgresHandler(databases, underway, writes)
 }
 
 class PostgresHandler implements Handler {
@@ -56,14 +59,19 @@ class PostgresHandler implements Handler {
   private readonly underway: Underway
   private readonly sessions: SessionOps
   private readonly cached: CachedOps
-  private readonly writes = new WriteWatch()
+  private readonly writes: WriteWatch
   private readonly reader = new BodyReader()
   /** Read once a drain. */
   private nowMs = 0
 
-  constructor(databases: ReadonlyMap<string, PostgresDatabase>, underway: Underway) {
+  constructor(
+    databases: ReadonlyMap<string, PostgresDatabase>,
+    underway: Underway,
+    writes: WriteWatch,
+  ) {
     this.databases = databases
     this.underway = underway
+    this.writes = writes
     this.cached = new CachedOps(this.writes, underway)
     this.sessions = new SessionOps(
       (name, id) => this.database(name, id),

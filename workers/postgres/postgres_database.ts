@@ -18,6 +18,7 @@ import { Budget } from './budget.ts'
 import type { DatabaseFigures, PoolSpec } from './database.ts'
 import { LANE_DEPTH_MAX } from './lane.ts'
 import { Listener } from './listener.ts'
+import { OutsideWrites } from './outside_writes.ts'
 import { ParamsStore } from './params_store.ts'
 import { Pool } from './pool.ts'
 import { PoolFigures } from './pool_figures.ts'
@@ -44,6 +45,8 @@ export class PostgresDatabase {
   private readonly spec: PoolSpec
   readonly statements = new Statements()
   readonly analysis: Analysis
+  /** Started with the first result that is to be cached. */
+  readonly outside: OutsideWrites
   private readonly params = new ParamsStore()
   private readonly shared: SharedPool | undefined
   readonly pool: Pool
@@ -61,6 +64,7 @@ export class PostgresDatabase {
     spec: PoolSpec,
     underway: Underway,
     breaker: BreakerOptions = BREAKER_DEFAULTS,
+    written: (database: string, oids: readonly number[]) => void = () => {},
     isRepeatable?: (statement: Statement) => boolean,
   ) {
     this.spec = spec
@@ -82,6 +86,13 @@ export class PostgresDatabase {
     const min = this.shared === undefined ? spec.min : 0
     this.pool = new Pool({ ...spec, min }, this.budget, this.figures)
     this.analysis = new Analysis(this.pool)
+    this.outside = new OutsideWrites({
+      listener: this.listener,
+      pool: this.pool,
+      written: oids => written(spec.name, oids),
+      schemaChanged: () => this.analysis.forgetAll(),
+      isDown: () => isDown((this.shared ?? this.pool).dialer.lastFailure),
+    })
     if (this.shared !== undefined) {
       this.shared.onUnsupported = job => this.sendAlone(job)
       this.shared.onEnd = (job, error) => this.ended(job, error)
@@ -218,6 +229,7 @@ export class PostgresDatabase {
       breakers: this.admission.figures(),
       retries: this.retries.figures(),
       listen: this.listener.stats(),
+      outside: this.outside.isStarted ? this.outside.state() : undefined,
       down: count === 0 ? (shared ?? pool).dialer.lastFailure : undefined,
     }
   }
@@ -225,6 +237,7 @@ export class PostgresDatabase {
   async close(): Promise<void> {
     this.watch.close()
     this.retries.close()
+    this.outside.stop()
     this.listener.close()
     await Promise.all([this.shared?.close(), this.pool.close()])
   }
@@ -237,6 +250,11 @@ export class PostgresDatabase {
       taken += lane.purpose === 'alone' ? 1 : Math.min(1, lane.inflight / BUSY_DEPTH)
     return Math.min(1, taken / this.spec.size)
   }
+}
+
+/** Whether a server that refuses a connection so takes nobody's. */
+function isDown(failure: string | undefined): boolean {
+  return failure !== undefined && /refused|No such file|starting up|recovery/.test(failure)
 }
 
 /** Proven to change nothing: functions may write, and no text says which. Undefined: nobody has asked the server yet. */

@@ -1,9 +1,10 @@
 /** Retries: statements that failed and wait to be asked again.
  *  Owns:   the jobs from their failure to their next try, and one timer.   Not here: the rules (retry.ts).
  *  Thread: postgres worker.
- *  Holds:  (1) at most RETRY_WAITING_COUNT_MAX wait, with RETRY_WAITING_BYTES_MAX of parameters; more are told of their
- *          failure instead.  (2) each is placed again, or answered, once.  (3) nothing waits that could not be back before its deadline.  (4) a job that is given up, or whose
- *          database closes, does not wait on. */
+ *  Holds:  (1) at most RETRY_WAITING_COUNT_MAX wait, with RETRY_WAITING_BYTES_MAX of parameters; more are told of their failure
+ *          instead.  (2) each is placed again, or answered, once.  (3) nothing waits that could not be back before its deadline.
+ *          (4) a job that is given up, or whose database closes, does not wait on.  (5) what was lost in flight and looks like a read
+ *          is placed again only once it is proven to be one. */
 
 import { monotonicMs } from '../../engine/clock.ts'
 import type { HearthError } from '../../engine/errors.ts'
