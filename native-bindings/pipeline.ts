@@ -24,8 +24,9 @@ export interface PipelineEvents {
   /** ROWS that do not fit into `output`, in order with the others. */
   onLarge(id: number, body: Buffer): void
   /** The connection is gone, and with it whatever is pending. `sqlState` is '' when the server said none;
-   *  with one, the server has read nothing behind the oldest. The youngest `unsentCount` never left this process. */
-  onLost(problem: string, sqlState: string, unsentCount: number): void
+   *  with one, the server has read nothing behind the oldest. The youngest `unsentCount` never left this process.
+   *  `isOldestUndone`: the server said goodbye instead of answering the oldest, of which nothing stands, if it is autocommit. */
+  onLost(problem: string, sqlState: string, unsentCount: number, isOldestUndone: boolean): void
 }
 
 export interface PipelineOptions {

@@ -244,6 +244,7 @@ static void pipeline_clear(pipeline_t *pipeline) {
     pq->PQclear(pipeline->held);
     pipeline->held = NULL;
     pipeline->is_parsed = false;
+    pipeline->is_executed = false;
     if (pipeline->own_cancel != NULL) cancel_request_close(pipeline->own_cancel);
     pipeline->is_cancelling = false;
     pipeline->may_hit_another = false;

@@ -37,6 +37,18 @@ typedef struct answer_room {
 
 #define ANSWER_WORDS 4
 
+/** The end of a connection. */
+typedef struct lost {
+    const char *problem;
+    /** The server's, or ''. With one, all that the server had done was told, and it has read nothing behind the oldest. */
+    const char *sql_state;
+    /** So many of the youngest requests that are out were never handed to the socket. */
+    uint32_t unsent_count;
+    /** The server ended its session instead of carrying out the oldest, or while it did: an autocommit statement is committed
+     *  after it was answered, so nothing of this one stands. */
+    bool is_oldest_undone;
+} lost_t;
+
 /** Those that return bool: false when the user cannot be told (its thread is ending). */
 typedef struct pipeline_events {
     /** The attempt that pipeline_connect() began is over; NULL: it is open. */
@@ -47,10 +59,8 @@ typedef struct pipeline_events {
     bool (*on_answers)(pipeline_t *pipeline, uint32_t count);
     /** The ROWS body of a result that is larger than `output`. */
     bool (*on_large)(pipeline_t *pipeline, int32_t id, const byte_buffer_t *body);
-    /** The connection is gone, with the server's words where it said some, and its SQLSTATE or ''. With a SQLSTATE all
-     *  that the server had done was told, and it has read nothing behind the oldest. The last
-     *  `unsent_count` of the requests that are out were never handed to the socket. */
-    bool (*on_lost)(pipeline_t *pipeline, const char *problem, const char *sql_state, uint32_t unsent_count);
+    /** The connection is gone, and with it whatever is out. */
+    bool (*on_lost)(pipeline_t *pipeline, const lost_t *lost);
     void (*on_active)(pipeline_t *pipeline, bool is_active);
 } pipeline_events_t;
 
@@ -74,6 +84,7 @@ struct pipeline {
     /* of the oldest request */
     PGresult *held;    /* its answer, until its sync */
     bool is_parsed;    /* its group's Parse is answered */
+    bool is_executed;  /* its group's Execute is answered, without an error */
     uint32_t measured; /* its number (popped_count) when it was last found incomplete */
     size_t head_bytes; /* received for it since then */
 

@@ -15,7 +15,7 @@ static void object_on_connected(pipeline_t *pipeline, const char *problem);
 static bool object_on_room(pipeline_t *pipeline, answer_room_t *room);
 static bool object_on_answers(pipeline_t *pipeline, uint32_t count);
 static bool object_on_large(pipeline_t *pipeline, int32_t id, const byte_buffer_t *body);
-static bool object_on_lost(pipeline_t *pipeline, const char *problem, const char *sql_state, uint32_t unsent_count);
+static bool object_on_lost(pipeline_t *pipeline, const lost_t *lost);
 static void object_on_active(pipeline_t *pipeline, bool is_active);
 static bool object_tell(pipeline_object_t *object, const char *method, size_t count, const napi_value *arguments);
 
@@ -174,15 +174,16 @@ static bool object_on_large(pipeline_t *pipeline, int32_t id, const byte_buffer_
     return napi_close_handle_scope(object->env, scope) == napi_ok && is_told;
 }
 
-static bool object_on_lost(pipeline_t *pipeline, const char *problem, const char *sql_state, uint32_t unsent_count) {
+static bool object_on_lost(pipeline_t *pipeline, const lost_t *lost) {
     pipeline_object_t *object = (pipeline_object_t *)pipeline;
     napi_handle_scope scope;
-    napi_value arguments[3] = {NULL, NULL, NULL};
+    napi_value arguments[4] = {NULL, NULL, NULL, NULL};
     if (napi_open_handle_scope(object->env, &scope) != napi_ok) return false;
-    bool is_told = napi_create_string_utf8(object->env, problem, NAPI_AUTO_LENGTH, &arguments[0]) == napi_ok &&
-                   napi_create_string_utf8(object->env, sql_state, NAPI_AUTO_LENGTH, &arguments[1]) == napi_ok &&
-                   napi_create_uint32(object->env, unsent_count, &arguments[2]) == napi_ok &&
-                   object_tell(object, "$onLost", 3, arguments);
+    bool is_told = napi_create_string_utf8(object->env, lost->problem, NAPI_AUTO_LENGTH, &arguments[0]) == napi_ok &&
+                   napi_create_string_utf8(object->env, lost->sql_state, NAPI_AUTO_LENGTH, &arguments[1]) == napi_ok &&
+                   napi_create_uint32(object->env, lost->unsent_count, &arguments[2]) == napi_ok &&
+                   napi_get_boolean(object->env, lost->is_oldest_undone, &arguments[3]) == napi_ok &&
+                   object_tell(object, "$onLost", 4, arguments);
     return napi_close_handle_scope(object->env, scope) == napi_ok && is_told;
 }
 

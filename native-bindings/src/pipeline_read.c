@@ -13,6 +13,7 @@
 #include "answer_batch.h"
 
 #define UNKNOWN_STATEMENT "26000"
+#define ADMIN_SHUTDOWN "57P01"
 #define NOT_SUPPORTED "0A000"
 
 static bool pipeline_read(pipeline_t *pipeline, int events);
@@ -130,6 +131,7 @@ static void take_answer(pipeline_t *pipeline, PGresult *result) {
     } else {
         pq->PQclear(pipeline->held);
         pipeline->held = result;
+        pipeline->is_executed = true;
     }
 }
 
@@ -168,6 +170,7 @@ static bool take_sync(pipeline_t *pipeline, answer_batch_t *batch) {
     bool may_go_on = true;
     pipeline->held = NULL;
     pipeline->is_parsed = false;
+    pipeline->is_executed = false;
     if (entry.kind == PENDING_CLOSE) {
         pipeline->connection.pq->PQclear(result);
     } else {
@@ -189,7 +192,12 @@ static bool pipeline_lose(pipeline_t *pipeline) {
     memcpy(problem, pipeline->problem, sizeof problem);
     memcpy(sql_state, pipeline->sql_state, sizeof sql_state);
     if (pipeline->has_lost_place) sql_state[0] = '\0';
-    uint32_t unsent_count = pipeline_unsent_count(pipeline);
+    lost_t lost = {
+        .problem = problem,
+        .sql_state = sql_state,
+        .unsent_count = pipeline_unsent_count(pipeline),
+        .is_oldest_undone = strcmp(sql_state, ADMIN_SHUTDOWN) == 0 && !pipeline->is_executed,
+    };
     pipeline_finish(pipeline);
-    return pipeline->events->on_lost(pipeline, problem, sql_state, unsent_count);
+    return pipeline->events->on_lost(pipeline, &lost);
 }

@@ -204,15 +204,17 @@ export class Lane {
     if (!this.isClosed) this.events?.turned(this)
   }
 
-  lose(why: string, sqlState: string, unsentCount: number): void {
+  lose(why: string, sqlState: string, unsentCount: number, isOldestUndone = false): void {
     if (this.isClosed) return
     this.isClosed = true
     const entries = this.entries.slice(this.first)
     this.entries = []
     this.first = 0
     const jobs: SharedJob[] = []
-    // A server that says goodbye has read nothing after the statement it was working on.
-    const unreadAt = sqlState === '' ? entries.length - unsentCount : 1
+    // A server that says goodbye has read nothing after the statement it was working on. One that is short it did not say goodbye
+    // to for its own sake, as somebody may to one that goes on and on: undone, it may be sent again like those behind it.
+    const goodbyeAt = isOldestUndone && entries[0]?.statement?.isShort === true ? 0 : 1
+    const unreadAt = sqlState === '' ? entries.length - unsentCount : goodbyeAt
     let mayHaveRun = 0
     for (const [index, entry] of entries.entries()) {
       if (entry.statement === undefined) {

@@ -53,7 +53,7 @@ async function createLane(counts: PreparedCounts) {
     },
     onAnswers: count => lane.take(count, answers!, output!),
     onLarge: (id, body) => lane.takeLarge(id, body),
-    onLost: (problem, sqlState, unsent) => lane.lose(problem, sqlState, unsent),
+    onLost: (problem, sqlState, unsent, isUndone) => lane.lose(problem, sqlState, unsent, isUndone),
   }
   const pipeline: Pipeline = new driver.Pipeline(output, answers, events, 'primary', {
     maxBytes: RESULT_BYTES_MAX,
