@@ -38,6 +38,7 @@ function sectionsOf(stats: EngineStats): string[][] {
     tiers(stats),
     namespaces(stats),
     pools(stats),
+    cachedQueries(stats),
     workers(stats),
   ]
   return sections.filter(lines => lines.length > 0)
@@ -107,6 +108,15 @@ function pools(stats: EngineStats): string[] {
   const columns = [...right([...POOL_COUNTS, 'wait p50', 'wait p99']), { title: 'down' }]
   const hasDown = rows.some(row => row.at(-1) !== '')
   return ruled([{ title: 'pool' }, ...(hasDown ? columns : columns.slice(0, -1))], rows)
+}
+
+/** Nothing before the first query that asks for it. Hits in place are among the memory tier's alone. */
+function cachedQueries({ queryCache }: EngineStats): string[] {
+  const { memoryHits, sqliteHits, misses, shared, stored, refused, invalidations } = queryCache
+  if (memoryHits + sqliteHits + misses === 0) return []
+  const counts = [memoryHits, sqliteHits, misses, shared, stored, refused, invalidations]
+  const rights = ['memory', 'SQLite', 'missed', 'shared', 'kept', 'not kept', 'writes seen']
+  return ruled([{ title: 'cached queries' }, ...right(rights)], [['', ...counts.map(count)]])
 }
 
 function workers(stats: EngineStats): string[] {
