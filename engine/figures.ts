@@ -109,6 +109,8 @@ export interface PartHealth {
   reason?: string
   /** What is worth a look, though nothing is wrong. */
   warning?: string
+  /** Of a database with replicas: each server's role, state, lag, and what is to be done about it. */
+  servers?: Record<string, unknown>[]
   /** Of the cache: its hit rate of late, beside its target. */
   hitRate?: number | null
   hitRateTarget?: number

@@ -37,6 +37,8 @@ export const SESSION_FRAME_MS_MAX = 10_000
 /** A connection that is being closed may take the last replies within this time. */
 export const SESSION_CLOSE_MS_MAX = 1_000
 export const SESSION_COUNT_MAX = 4_096
+/** By which connections are told apart in a worker; a ring has 31 bits for it. */
+export const CLIENT_NUMBER_MAX = 2 ** 30 - 1
 /** What one read from a socket may bring: the buffer is shared by all sessions. */
 export const READ_BYTES = 64 * 1024
 /** A flush starts when a session's replies pass this, even in the middle of a turn. */

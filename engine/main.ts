@@ -31,7 +31,7 @@ import { chooseLibpq, loadNative, type Native, preferNewerLibpq } from './native
 import { HitRate } from './observe/hit_rate.ts'
 import { EngineOverview } from './observe/overview.ts'
 import { WorkerPool } from './pool/pool.ts'
-import type { Kinds } from './pool/worker_task.ts'
+import type { DatabaseOptions, Kinds } from './pool/worker_task.ts'
 import { SCALAR_BYTES_MAX } from './protocol/body.ts'
 import { BODY_BYTES_MAX } from './protocol/header.ts'
 import { OPS, PROTOCOL_VERSION } from './protocol/spec.ts'
@@ -95,7 +95,10 @@ export class Engine {
       else
         preferNewerLibpq(
           native,
-          Object.values(config.postgres).map(({ url }) => url),
+          Object.values(config.postgres).flatMap(({ url, replicas = [] }) => [
+            url,
+            ...replicas.map(replica => replica.url),
+          ]),
         )
       const engine = new Engine(config, native, unlock)
       await engine.open()
@@ -301,8 +304,18 @@ function hostsOf(config: Config): Kinds[] {
     compressFromBytes: config.sqlite.compressFromBytes,
   }
   if (Object.keys(config.postgres).length === 0) return [{ sqlite }]
-  const postgres = { databases: config.postgres, breaker: config.breaker }
+  const postgres = { databases: databasesOf(config), breaker: config.breaker }
   return config.engine.workers === 'separate' ? [{ sqlite }, { postgres }] : [{ sqlite, postgres }]
+}
+
+/** What the postgres worker is told of each database; health is watched where there is more than one server. */
+function databasesOf(config: Config): Record<string, DatabaseOptions> {
+  const found: Record<string, DatabaseOptions> = {}
+  for (const [name, { url, pool, replicas = [], ...options }] of Object.entries(config.postgres)) {
+    const cluster = { ...options, replicas, health: config.health }
+    found[name] = { url, pool, cluster: replicas.length === 0 ? undefined : cluster }
+  }
+  return found
 }
 
 function policiesOf(config: Config): TtlPolicies {

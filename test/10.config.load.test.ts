@@ -104,8 +104,15 @@ test('the defaults are the figures of the documentation', () => {
             statementTimeoutMs: 30_000,
             idleInTransactionTimeoutMs: 60_000,
           },
+          minReplicas: 2,
+          replicasDown: 'primary',
+          readYourWrites: true,
+          maxLagMs: 5_000,
+          warnLagMs: 2_000,
+          failover: 'follow',
         },
       },
+      health: { intervalMs: 10_000, timeoutMs: 2_000, retries: 3 },
       breaker: {
         failures: 5,
         failureRate: 0.5,
@@ -157,6 +164,11 @@ function sampleOf(row: Row): { toml: string; text: string; value: Value } {
     path: { toml: '"/a/b"', text: '/a/b', value: '/a/b' },
     url: { toml: '"postgres://h/a"', text: 'postgres://h/a', value: 'postgres://h/a' },
     list: { toml: '["a", "b"]', text: 'a,b', value: ['a', 'b'] },
+    servers: {
+      toml: '["postgres://h/b"]',
+      text: 'postgres://h/b',
+      value: [{ name: '1', url: 'postgres://h/b', weight: 1 }],
+    },
   }
   const sample = samples[row.type]
   // A key has 16 bits of length, and a value fits eight times into tier 1.
@@ -201,7 +213,8 @@ for (const [pattern, row] of ROWS) {
     if (row.type === 'size') assert.match(key, /_bytes$/)
     assert(row.type in VALUE_TYPES)
     assert(row.doc.length > 10)
-    assert.equal(row.secret === true, row.type === 'url', 'a url may hold a password')
+    const hasUrl = row.type === 'url' || row.type === 'servers'
+    assert.equal(row.secret === true, hasUrl, 'a url may hold a password')
   })
 }
 
@@ -304,21 +317,6 @@ test('HEARTH_SOCKET overrides the socket on both sides', () => {
   assert.equal(clientSocketPath(env), '/run/mine.sock')
 })
 
-test('HEARTH_POSTGRES_URL is the url of main, and other databases are named in the variable', () => {
-  const env = {
-    ...ENV,
-    HEARTH_POSTGRES_URL: 'postgres://h/main',
-    HEARTH_POSTGRES_MAIN_POOL_SIZE: '20',
-    HEARTH_POSTGRES_LONG_TERM_URL: 'postgres://h/other',
-    HEARTH_POSTGRES_LONG_TERM_POOL_IDLE_TIMEOUT: '9s',
-  }
-  const { config } = load('[postgres.long-term.pool]\nsize = 3', { env })
-  assert.deepEqual(Object.keys(config.postgres).sort(), ['long-term', 'main'])
-  assert.equal(config.postgres['main']?.pool.size, 20)
-  assert.equal(config.postgres['long-term']?.url, 'postgres://h/other')
-  assert.equal(config.postgres['long-term']?.pool.idleTimeoutMs, 9_000)
-})
-
 test('an unknown HEARTH_ variable warns with the nearest name and is otherwise ignored', () => {
   const env = {
     ...ENV,
@@ -374,7 +372,11 @@ const MISTAKES: Record<string, [toml: string, line: number, text: RegExp]> = {
     2,
     /\[memroy\]: unknown section, .* \[memory\]$/,
   ],
-  'a section that does not exist': ['[health]\ninterval = "1s"', 1, /\[health\]: unknown section/],
+  'a section that does not exist': [
+    '[healing]\ninterval = "1s"',
+    1,
+    /\[healing\]: unknown section/,
+  ],
   'a value where a table belongs': [
     'memory = 5',
     1,

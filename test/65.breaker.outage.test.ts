@@ -1,7 +1,6 @@
 /** Breakers and retries on a real server that is stopped, restarted, stalled and hung up on.
  *  Owns:   one server, and proxies in front of it.   Thread: main of a test process.
- *  Holds:  the witness of what ran is the server's own table.
- *  Runs:   beside others, since it mostly waits. */
+ *  Holds:  the witness of what ran is the server's own table. */
 
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'

@@ -76,11 +76,17 @@ test('the embedding example runs, on the package by its name', () => {
   assert.match(run(inFolder + tail), /got 1/)
 })
 
-test('the configuration example loads', () => {
-  const file = join(folder, 'readme.toml')
-  writeFileSync(file, blocks('toml')[0]!)
-  const { config, warnings } = loadConfig({ file, env: { HOME: folder } })
-  assert.deepEqual(warnings, [])
+test('the configuration examples load', () => {
+  const [replicas, general] = blocks('toml').map(text => {
+    const file = join(folder, 'readme.toml')
+    writeFileSync(file, text)
+    const { config, warnings } = loadConfig({ file, env: { HOME: folder } })
+    assert.deepEqual(warnings, [])
+    return config
+  })
+  const names = replicas!.postgres['main']!.replicas!.map(({ name }) => name)
+  assert.deepEqual(names, ['1', 'cellar'])
+  const config = general!
   assert.equal(config.memory.maxBytes, 8 * 1024 * 1024)
   assert.equal(config.ttl['weather'], 15 * 60_000)
 })

@@ -16,6 +16,7 @@ export default async function run(task: WorkerTask): Promise<void> {
     const { createPostgresHandler } = await import('./postgres/ops.ts')
     hosted.push({ kind: 'postgres', handler: createPostgresHandler(kinds.postgres) })
   }
+  await Promise.all(hosted.map(({ handler }) => handler.ready?.()))
   // Only SQLite never waits for an event, so only a thread of its own may block.
   await serveRings(rings, hosted, kinds.postgres === undefined)
 }

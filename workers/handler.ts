@@ -13,6 +13,8 @@ export interface RequestFrame {
   readonly bytes: Buffer
   readonly start: number
   readonly end: number
+  /** Whose it is: the number of a connection; 0 or none: nobody's. */
+  readonly client?: number
 }
 
 /** Where replies go. They are queued in the order of these calls; bytes are copied before the call returns. */
@@ -26,6 +28,8 @@ export interface Handler {
   readonly ops: readonly number[]
   /** Takes one request, in ring order. */
   handle(frame: RequestFrame, replies: Replies): void
+  /** Resolves when it may be given requests; within a second. */
+  ready?(): Promise<void>
   /** End of a drain: whatever was gathered is done and answered now (group commit). */
   flush?(replies: Replies): void
   /** Its replies have been published: what follows from the drain and nobody waits for is done now. */

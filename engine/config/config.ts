@@ -7,7 +7,7 @@
 
 import { codePath, PATTERNS, type Path } from './keys.ts'
 import type { Row, Schema } from './schema.ts'
-import type { Value } from './value_types.ts'
+import type { ServerItem, Value } from './value_types.ts'
 
 export type Config = Shape<Schema>
 
@@ -69,7 +69,9 @@ type Present<RowType> = RowType extends { type: 'enum'; values: readonly (infer 
       ? number
       : RowType extends { type: 'list' }
         ? readonly string[]
-        : string
+        : RowType extends { type: 'servers' }
+          ? readonly ServerItem[]
+          : string
 
 type PartialDeep<T> = T extends object ? { readonly [Key in keyof T]?: PartialDeep<T[Key]> } : T
 

@@ -33,15 +33,17 @@ export function readEnvironmentInto(draft: Draft, env: Environment, cwd: string)
 
 /** `HEARTH_POSTGRES_HISTORY_POOL_SIZE` → postgres.history.pool.size. */
 function pathFromName(name: string, draft: Draft): string[] | undefined {
-  for (const { parts, row } of PATTERNS) {
+  const found = PATTERNS.map(({ parts, row }) => {
     const shape = parts.map(part => (part === '*' ? '(.+)' : part.toUpperCase())).join('_')
     const match = new RegExp(`^HEARTH_${shape}$`).exec(name)
-    if (match === null) continue
-    const upper = match[1] ?? ''
-    const known = knownName(upper, parts[0]!, Object.keys(row.named ?? {}), draft)
-    return parts.map(part => (part === '*' ? known : part))
-  }
-  return undefined
+    return match === null ? undefined : { parts, row, upper: match[1] ?? '' }
+  }).filter(each => each !== undefined)
+  // MAIN_MIN_REPLICAS is min_replicas of main, not replicas of main_min: the longer key has the shorter name beside it.
+  const [best] = found.toSorted((a, b) => a.upper.length - b.upper.length)
+  if (best === undefined) return undefined
+  const { parts, row, upper } = best
+  const known = knownName(upper, parts[0]!, Object.keys(row.named ?? {}), draft)
+  return parts.map(part => (part === '*' ? known : part))
 }
 
 /** A name that the file uses keeps its case and dashes; a new one is in lower case. */

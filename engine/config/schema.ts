@@ -63,6 +63,13 @@ export const SCHEMA = {
   'ttl.*': { type: 'duration', min: '1ms', max: TTL_MAX, named: { session: '30m', auth: '1h', decision: '5m', rule: '1h', static: '24h', api: '10m', compliance: '15m', synthesis: '20m' }, reloadable: true, doc: 'times to live by name, for { policy: \'session\' }; add your own' },
 
   'postgres.*.url': { type: 'url', required: true, reloadable: false, secret: true, example: 'postgres://user:password@localhost:5432/home', envAlias: 'HEARTH_POSTGRES_URL', doc: 'where the database is; the one named main is the default database' },
+  'postgres.*.replicas': { type: 'servers', reloadable: false, secret: true, example: 'postgres://user:password@replica:5432/home', doc: 'streaming replicas, for reads: urls, or tables { url, name, weight }; roles are discovered, so any of them may become the primary' },
+  'postgres.*.min_replicas': { type: 'integer', default: 2, min: 0, max: 64, reloadable: false, doc: 'fewer replicas that serve reads are a warning; at most as many as are configured' },
+  'postgres.*.replicas_down': { type: 'enum', values: ['primary', 'least_bad', 'refuse'], default: 'primary', reloadable: false, doc: 'where reads go when no replica is fit: to the primary, to the replica that is the least behind, or nowhere' },
+  'postgres.*.read_your_writes': { type: 'boolean', default: true, reloadable: false, doc: 'a client finds in its reads what it wrote before: until a replica has it they go to the primary' },
+  'postgres.*.max_lag': { type: 'duration', default: '5s', min: '10ms', max: TIMER_MAX, reloadable: false, doc: 'a replica further behind serves no reads' },
+  'postgres.*.warn_lag': { type: 'duration', default: '2s', min: '10ms', max: TIMER_MAX, reloadable: false, doc: 'a replica further behind is a warning' },
+  'postgres.*.failover': { type: 'enum', values: ['follow', 'promote'], default: 'follow', reloadable: false, doc: 'follow: a promotion done by somebody else is noticed; promote: when the primary is gone for good, the most advanced replica is made the primary' },
   'postgres.*.pool.size': { type: 'integer', default: 10, min: 1, max: 1_000, reloadable: false, doc: 'connections kept' },
   'postgres.*.pool.overflow': { type: 'integer', default: 5, min: 0, max: 1_000, reloadable: false, doc: 'connections beyond size under load, closed when it is over' },
   'postgres.*.pool.min': { type: 'integer', default: 2, min: 0, max: 1_000, reloadable: false, doc: 'connections kept however idle; at most size' },
@@ -73,6 +80,9 @@ export const SCHEMA = {
   'postgres.*.pool.statement_timeout': { type: 'duration', default: '30s', min: '1ms', max: TIMER_MAX, reloadable: false, doc: 'a statement is cancelled at the server after this' },
   'postgres.*.pool.idle_in_transaction_timeout': { type: 'duration', default: '60s', min: '10ms', max: TIMER_MAX, reloadable: false, doc: 'a transaction or stream that nothing is asked of for this long is rolled back' },
 
+  'health.interval': { type: 'duration', default: '10s', min: '100ms', max: TIMER_MAX, reloadable: false, doc: 'how often each server of a database with replicas is looked at, at the least; a lost connection is a reason to look at once' },
+  'health.timeout': { type: 'duration', default: '2s', min: '10ms', max: TIMER_MAX, reloadable: false, doc: 'a look that is not answered by then has failed' },
+  'health.retries': { type: 'integer', default: 3, min: 1, max: 100, reloadable: false, doc: 'failed looks in a row that make a server down; one takes it out of use' },
   'breaker.failures': { type: 'integer', default: 5, min: 1, max: 1_000_000, reloadable: false, doc: 'a breaker opens after so many failures in a row; one guards the reads and one the writes of each server' },
   'breaker.failure_rate': { type: 'fraction', default: 0.5, reloadable: false, doc: 'or when this share of the calls in its window failed' },
   'breaker.min_calls': { type: 'integer', default: 20, min: 1, max: 1_000_000, reloadable: false, doc: 'but not before there were so many calls in the window' },

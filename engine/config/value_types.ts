@@ -16,7 +16,14 @@ import {
   sizeBytes,
 } from './units.ts'
 
-export type Value = string | number | boolean | readonly string[]
+export type Value = string | number | boolean | readonly string[] | readonly ServerItem[]
+
+/** One of several servers. */
+export interface ServerItem {
+  readonly name: string
+  readonly url: string
+  readonly weight: number
+}
 
 /** What a row of the schema says about the values of its key. Bounds are written as in the file,
  *  inclusive. */
@@ -138,6 +145,12 @@ export const VALUE_TYPES = {
     },
     write: (items: readonly string[]) => items.join(', '),
   },
+  servers: {
+    expected: () => SERVERS_EXPECTED,
+    read: serverItems,
+    write: (items: readonly ServerItem[]) => items.map(({ url }) => url).join(', '),
+    mask: text => text.split(', ').map(maskUrl).join(', '),
+  },
 } as const satisfies Record<string, ValueType>
 
 export type TypeName = keyof typeof VALUE_TYPES
@@ -247,4 +260,29 @@ const HOSTS_EXPECTED =
 function hasSoundPort(host: string): boolean {
   const port = /^(?:\[[^\]]*\]|[^:]*)(?::(\d*))?$/.exec(host)
   return port !== null && Number(port[1] ?? 0) <= 65_535
+}
+
+const SERVERS_EXPECTED =
+  'urls such as postgres://user:password@host:5432/database, or tables { url, name, weight }'
+const SERVER_COUNT_MAX = 64
+
+/** Items without a name are called 1, 2, 3 … by their place. */
+function serverItems(raw: unknown): readonly ServerItem[] | Refused {
+  const items: unknown = typeof raw === 'string' ? raw.split(/,\s*(?=postgres)/) : raw
+  if (!Array.isArray(items) || items.length === 0) return new Refused()
+  if (items.length > SERVER_COUNT_MAX) return new Refused()
+  const servers: ServerItem[] = []
+  for (const [i, item] of items.entries()) {
+    const table = typeof item === 'string' ? { url: item } : item
+    if (table === null || typeof table !== 'object') return new Refused()
+    const { url, name = String(i + 1), weight = 1, ...rest } = table as Record<string, unknown>
+    const known = postgresUrl(url)
+    if (known instanceof Refused) return known
+    const isSound = typeof name === 'string' && /^[A-Za-z0-9_-]{1,32}$/.test(name) && name !== 'url'
+    if (!isSound || Object.keys(rest).length > 0) return new Refused()
+    if (typeof weight !== 'number' || !(weight > 0)) return new Refused()
+    if (servers.some(server => server.name === name)) return new Refused()
+    servers.push({ name, url: known, weight })
+  }
+  return servers
 }

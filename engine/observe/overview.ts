@@ -131,16 +131,18 @@ function sqliteHealth(figures: Figures | undefined): PartHealth {
 function poolHealth(figures: Figures | undefined): PartHealth {
   if (figures === undefined)
     return { status: 'down', reason: 'the postgres worker does not answer; it is being restarted' }
-  const down = figures['down']
-  if (down !== undefined) return { status: 'down', reason: String(down) }
+  const { down, problem, servers } = figures
+  const shown = servers === undefined ? {} : { servers: servers as Figures[] }
+  if (down !== undefined) return { status: 'down', reason: String(down), ...shown }
   const breakers = Object.entries((figures['breakers'] ?? {}) as Record<string, { state: string }>)
-  const reason = breakers
+  const reasons = breakers
     .filter(([, { state }]) => state !== 'closed')
     .map(([side, { state }]) => `the breaker of its ${side} is ${state}`)
-    .join(', ')
+  if (problem !== undefined) reasons.push(String(problem))
+  const reason = reasons.join(', ')
   const outside = (figures['outside'] as { reason?: string } | undefined)?.reason
-  const warning = outside === undefined ? {} : { warning: outside }
-  return reason === '' ? { status: 'ok', ...warning } : { status: 'degraded', reason, ...warning }
+  const more = { ...(outside === undefined ? {} : { warning: outside }), ...shown }
+  return reason === '' ? { status: 'ok', ...more } : { status: 'degraded', reason, ...more }
 }
 
 /** A cache without its second tier, or an engine without its database, still serves what it has: degraded, not down. */

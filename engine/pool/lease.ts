@@ -28,6 +28,7 @@ interface LongMessage {
   readonly op: number
   readonly ticket: number
   readonly bytes: Buffer
+  readonly client: number
   sentTo: number
 }
 
@@ -65,7 +66,7 @@ export class Lease {
     return this.writer.depthBytes()
   }
 
-  /** Sends a body as it is; false when there is no room now. */
+  /** Sends a body as it is, with the number of the client it is from; false when there is no room now. */
   send(
     op: number,
     receiver: Receiver,
@@ -75,12 +76,15 @@ export class Lease {
     bytes: Buffer,
     start: number,
     end: number,
+    client = 0,
   ): boolean {
     if (end - start > this.writer.messageBytesMax) {
       if (!this.hasRoomForLong(end - start)) return false
-      return this.sendLong(op, receiver, context, id, hash, Buffer.from(bytes.subarray(start, end)))
+      const body = Buffer.from(bytes.subarray(start, end))
+      return this.sendLong(op, receiver, context, id, hash, body, client)
     }
-    if (!this.hasRoom() || !this.writer.push(op, this.nextTicket(), bytes, start, end)) return false
+    if (!this.hasRoom() || !this.writer.push(op, this.nextTicket(), bytes, start, end, client))
+      return false
     this.take(receiver, context, id, hash)
     return true
   }
@@ -120,9 +124,10 @@ export class Lease {
     id: number,
     hash: number,
     body: Buffer,
+    client = 0,
   ): boolean {
     if (!this.hasRoomForLong(body.length)) return false
-    this.outbox.push({ op, ticket: this.nextTicket(), bytes: body, sentTo: 0 })
+    this.outbox.push({ op, ticket: this.nextTicket(), bytes: body, client, sentTo: 0 })
     this.outboxBytes += body.length
     this.take(receiver, context, id, hash)
     this.pumpOutbox()
@@ -250,6 +255,7 @@ export class Lease {
         0,
         bytes.length,
         message.sentTo,
+        message.client,
       )
       this.writer.publish()
       if (message.sentTo < bytes.length) {

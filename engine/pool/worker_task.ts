@@ -31,6 +31,8 @@ export interface PostgresOptions {
 
 export interface DatabaseOptions {
   readonly url: string
+  /** Undefined: the database is one server. */
+  readonly cluster?: ClusterOptions | undefined
   readonly pool: {
     readonly size: number
     readonly overflow: number
@@ -41,6 +43,26 @@ export interface DatabaseOptions {
     readonly prePing: boolean
     readonly statementTimeoutMs: number
     readonly idleInTransactionTimeoutMs: number
+  }
+}
+
+/** As postgres.<name> and health have it. */
+export interface ClusterOptions {
+  readonly replicas: readonly {
+    readonly name: string
+    readonly url: string
+    readonly weight: number
+  }[]
+  readonly failover: 'follow' | 'promote'
+  readonly minReplicas: number
+  readonly replicasDown: 'primary' | 'least_bad' | 'refuse'
+  readonly readYourWrites: boolean
+  readonly maxLagMs: number
+  readonly warnLagMs: number
+  readonly health: {
+    readonly intervalMs: number
+    readonly timeoutMs: number
+    readonly retries: number
   }
 }
 

@@ -15,7 +15,8 @@
  *      0                 4        8              12               16
  *      | bytes:24 | op:8 | ticket | flags        | total bytes    | body ... to a multiple of 8
  *
- *  flags: MORE = further records of the same ticket belong to this message; `total bytes` is the whole message's length. */
+ *  flags: MORE = further records of the same ticket belong to this message; above that bit, of a request, the number of the client
+ *  it is from, 0: nobody's. `total bytes` is the whole message's length. */
 
 import { assert } from '../assert.ts'
 import { RING_BYTES } from '../limits.ts'
@@ -35,6 +36,8 @@ export const RECORD_HEADER_BYTES = 16
 export const UNIT_BYTES = 8
 
 export const FLAG_MORE = 1
+/** Where the client's number begins in the flags. */
+export const CLIENT_SHIFT = 1
 /** The op of the record that fills the rest of the data before it wraps. */
 export const OP_PAD = 0
 

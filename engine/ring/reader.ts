@@ -7,6 +7,7 @@
 import { PART_BYTES } from '../limits.ts'
 import { park, parkAsync, Sleeper, wake } from './doorbell.ts'
 import {
+  CLIENT_SHIFT,
   CONTROL_BYTES,
   FLAG_MORE,
   HEAD,
@@ -31,6 +32,8 @@ export class RingReader {
   /** The message that next() found. */
   op = 0
   ticket = 0
+  /** Of a request: whose it is; 0: nobody's. */
+  client = 0
   bytes: Buffer
   start = 0
   end = 0
@@ -70,6 +73,8 @@ export class RingReader {
       this.op = first & 0xff
       this.ticket = this.words[word + 1]!
       const start = at + RECORD_HEADER_BYTES
+      const flags = this.words[word + 2]!
+      this.client = flags >>> CLIENT_SHIFT
       const totalBytes = this.words[word + 3]!
       if (totalBytes === bodyBytes) {
         this.bytes = this.data
@@ -77,8 +82,7 @@ export class RingReader {
         this.end = start + bodyBytes
         return true
       }
-      if (this.takePart(start, bodyBytes, totalBytes, (this.words[word + 2]! & FLAG_MORE) !== 0))
-        return true
+      if (this.takePart(start, bodyBytes, totalBytes, (flags & FLAG_MORE) !== 0)) return true
     }
     return false
   }

@@ -11,6 +11,7 @@ import { copyBytes } from '../bytes.ts'
 import { RECORD_BYTES_MAX } from '../limits.ts'
 import { offerRinging, park, parkAsync, wake } from './doorbell.ts'
 import {
+  CLIENT_SHIFT,
   CONTROL_BYTES,
   FLAG_MORE,
   HEAD,
@@ -86,11 +87,18 @@ export class RingWriter {
   }
 
   /** Queues a message of at most messageBytesMax; false when there is no room now. */
-  push(op: number, ticket: number, source: Uint8Array, start: number, end: number): boolean {
+  push(
+    op: number,
+    ticket: number,
+    source: Uint8Array,
+    start: number,
+    end: number,
+    client = 0,
+  ): boolean {
     const at = this.reserve(end - start)
     if (at < 0) return false
     copyBytes(source, start, end, this.bytes, at)
-    this.commit(at, op, ticket, end - start)
+    this.commit(at, op, ticket, end - start, client << CLIENT_SHIFT)
     return true
   }
 
@@ -102,6 +110,7 @@ export class RingWriter {
     start: number,
     end: number,
     from: number,
+    client = 0,
   ): number {
     let at = from
     while (at < end) {
@@ -110,7 +119,8 @@ export class RingWriter {
       if (bodyAt < 0) return at
       copyBytes(source, at, at + bodyBytes, this.bytes, bodyAt)
       at += bodyBytes
-      this.commit(bodyAt, op, ticket, bodyBytes, at < end ? FLAG_MORE : 0, end - start)
+      const flags = (client << CLIENT_SHIFT) | (at < end ? FLAG_MORE : 0)
+      this.commit(bodyAt, op, ticket, bodyBytes, flags, end - start)
     }
     return at
   }

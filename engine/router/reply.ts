@@ -5,6 +5,7 @@
  *          goes nowhere. */
 
 import type { HearthError } from '../errors.ts'
+import { CLIENT_NUMBER_MAX } from '../limits.ts'
 import { writeUint } from '../protocol/body.ts'
 import { encodeError } from '../protocol/error_frame.ts'
 import { FrameWriter, type Outlet } from '../protocol/frame_writer.ts'
@@ -15,6 +16,7 @@ import type { PendingChanges } from './key_changes.ts'
 import type { Subscriber } from './pub_sub.ts'
 
 const unflushed: FrameWriter[] = []
+let lastClient = 0
 
 /** Writes out what every connection has gathered. Called at the end of each turn that may have caused replies. */
 export function flushReplies(): void {
@@ -23,6 +25,8 @@ export function flushReplies(): void {
 }
 
 export class ReplyWriter extends FrameWriter {
+  /** By which a worker tells clients apart: no two that live have the same. */
+  readonly client = nextClient()
   /** Requests taken and not answered yet; the router adds, each closing reply subtracts. */
   inflight = 0
   /** Long values on their way, and those that wait for one of them to end. */
@@ -68,4 +72,10 @@ export class ReplyWriter extends FrameWriter {
     const body = encodeError(error)
     this.frame(REPLIES.ERROR.code, id, body, 0, body.length)
   }
+}
+
+/** From 1 on; a billion connections later again. */
+function nextClient(): number {
+  lastClient = lastClient === CLIENT_NUMBER_MAX ? 1 : lastClient + 1
+  return lastClient
 }

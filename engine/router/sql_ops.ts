@@ -39,7 +39,8 @@ export class SqlOps {
     request.textRange()
     request.raw()
     const lease = this.openLease()
-    if (!lease.send(OPS.QUERY.code, forwardReceiver, replies, id, 0, bytes, start, end))
+    const { client } = replies
+    if (!lease.send(OPS.QUERY.code, forwardReceiver, replies, id, 0, bytes, start, end, client))
       return false
     replies.inflight++
     return true
@@ -66,7 +67,8 @@ export class SqlOps {
       : CLOSING.has(op)
         ? closeReceiver
         : forwardReceiver
-    if (!lease.send(op, receiver as Receiver, replies, id, first, bytes, start, end)) return false
+    const known = receiver as Receiver
+    if (!lease.send(op, known, replies, id, first, bytes, start, end, replies.client)) return false
     replies.inflight++
     return true
   }

@@ -9,7 +9,11 @@ import { encodeValue } from '../../engine/protocol/payload.ts'
 import { type Rows, readRows } from '../../engine/protocol/rows.ts'
 import type { Replies } from '../../workers/handler.ts'
 import { BREAKER_DEFAULTS, type BreakerOptions } from '../../workers/postgres/breaker_options.ts'
-import { POOL_DEFAULTS, type PoolOptions } from '../../workers/postgres/database.ts'
+import {
+  type ClusterOptions,
+  POOL_DEFAULTS,
+  type PoolOptions,
+} from '../../workers/postgres/database.ts'
 import { PostgresDatabase } from '../../workers/postgres/postgres_database.ts'
 import type { Statement } from '../../workers/postgres/statement.ts'
 import { Underway } from '../../workers/postgres/underway.ts'
@@ -18,7 +22,12 @@ import './newest_libpq.ts'
 export interface TestDatabase {
   readonly database: PostgresDatabase
   /** Asks, and lets what was asked go at once. timeoutMs 0: the pool's own. */
-  query(sql: string, params?: readonly unknown[], timeoutMs?: number): Promise<Rows>
+  query(
+    sql: string,
+    params?: readonly unknown[],
+    timeoutMs?: number,
+    client?: number,
+  ): Promise<Rows>
   /** Asks several statements as one drain of the ring does: they leave together. */
   together(
     asked: readonly (readonly [sql: string, params?: readonly unknown[], timeoutMs?: number])[],
@@ -50,7 +59,7 @@ class TestReplies implements Replies {
 export function openDatabase(
   t: TestContext,
   url: string,
-  options: Partial<PoolOptions> = {},
+  options: Partial<PoolOptions> & { readonly cluster?: Partial<ClusterOptions> } = {},
   breaker: Partial<BreakerOptions> = {},
   isRepeatable?: (statement: Statement) => boolean,
 ): TestDatabase {
@@ -60,12 +69,18 @@ export function openDatabase(
   t.after(() => database.close())
   const replies = new TestReplies()
   let ticket = 0
-  const ask = (sql: string, params: readonly unknown[] = [], timeoutMs = 0): Promise<Rows> => {
+  const ask = (
+    sql: string,
+    params: readonly unknown[] = [],
+    timeoutMs = 0,
+    client = 0,
+  ): Promise<Rows> => {
     const waiting = Promise.withResolvers<Rows>()
     replies.waiting.set(++ticket, waiting)
     const bytes = encodeValue(params)
     const correlationId = `test-${ticket}`
-    const place = { ticket, sql, timeoutMs, correlationId, bytes, start: 0, end: bytes.length }
+    const body = { bytes, start: 0, end: bytes.length }
+    const place = { ticket, sql, timeoutMs, correlationId, client, ...body }
     try {
       database.query(place, replies, monotonicMs())
     } catch (error) {

@@ -1,8 +1,8 @@
 /** Admission: stands before one server: its two breakers, for what reads and for what writes, and what each outcome means to them.
  *  Owns:   both breakers.   Not here: connections (shared_pool.ts, pool.ts), what is asked again (retries.ts).
  *  Thread: postgres worker.
- *  Holds:  (1) every job that was admitted is handed back once, answered or failed.  (2) an error of the statement is the
- *          server's answer, and so a success.  (3) on the way of a job that is answered nothing is allocated.
+ *  Holds:  (1) every job that was admitted is handed back once, answered, failed or taken elsewhere.  (2) an error of the
+ *          statement is the server's answer, and so a success.  (3) on the way of a job that is answered nothing is allocated.
  *
  *  A failure: no connection could be made within the dialer's patience, or the login was refused; the connection was lost with the
  *  statement on it (57P01 to 57P03 among the reasons); the deadline passed, the server was silent to the cancellation too, and
@@ -73,6 +73,11 @@ export class Admission {
       return this.judge(breaker, job.pass, job.startedMs, error, monotonicMs())
     breaker.succeeded(job.pass, this.nowMs)
     this.heardMs = this.nowMs
+  }
+
+  /** A job that was admitted is given to another server, without an outcome here. */
+  left(job: SharedJob): void {
+    this.of(job).spared(job.pass)
   }
 
   /** Lets something pass that begins with a connection of its own; tell() of its outcome, once. Throws CIRCUIT_OPEN. */

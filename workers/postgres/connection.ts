@@ -11,6 +11,7 @@
 import type Client from 'pg-native'
 import type { Notification, Parameter } from 'pg-native'
 import { assert } from '../../engine/assert.ts'
+import { type Origin, PRIMARY } from './database.ts'
 import type { ErrorFields } from './errors.ts'
 import type { PreparedCounts } from './pool_figures.ts'
 import { type Prepared, PreparedStatements } from './prepared.ts'
@@ -40,6 +41,7 @@ export class Connection {
   readonly prepared = new PreparedStatements()
   private readonly client: Client<ReadResult>
   private readonly counts: PreparedCounts
+  private readonly origin: Origin
   private statement!: Statement
   private params!: Parameter[]
   private done: ((outcome: Outcome) => void) | undefined
@@ -52,9 +54,10 @@ export class Connection {
   private isClosed = false
   private readFailure: Error | undefined
 
-  constructor(client: Client<ReadResult>, counts: PreparedCounts) {
+  constructor(client: Client<ReadResult>, counts: PreparedCounts, origin = PRIMARY) {
     this.client = client
     this.counts = counts
+    this.origin = origin
     client.on('error', (error: Error) => this.lose(error.message))
     client._consumeQueryResults = pq => this.read(pq)
   }
@@ -248,7 +251,7 @@ export class Connection {
   /** Runs inside pg-native's socket callback, where an exception would end the worker. */
   private read(pq: Client['pq']): ReadResult {
     try {
-      return readResult(pq, this.isEncoded)
+      return readResult(pq, this.isEncoded, this.origin.source)
     } catch (error) {
       this.readFailure = error as Error
       return NO_RESULT

@@ -5,6 +5,7 @@
 
 import type Client from 'pg-native'
 import { Connection } from './connection.ts'
+import type { Origin } from './database.ts'
 import { CONNECT_MS_MAX } from './dial.ts'
 import { notConfiguredError } from './errors.ts'
 import type { PreparedCounts } from './pool_figures.ts'
@@ -13,13 +14,13 @@ import { type SessionLimits, setupStatement, withDefaults } from './session.ts'
 
 /** Opens and sets up one connection. Rejects with why it could not be. */
 export async function openConnection(
-  spec: SessionLimits & { readonly url: string },
+  spec: SessionLimits & { readonly url: string; readonly origin?: Origin },
   counts: PreparedCounts,
 ): Promise<Connection> {
   const Driver = await loadDriver()
   const client = new Driver()
   await connectWithin(client, withDefaults(spec.url, CONNECT_MS_MAX))
-  const connection = new Connection(client, counts)
+  const connection = new Connection(client, counts, spec.origin)
   await new Promise<void>((resolve, reject) => {
     const timer = setTimeout(
       () => connection.close('no answer to the first statement'),

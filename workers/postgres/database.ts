@@ -58,6 +58,60 @@ export interface PoolOptions {
 export interface PoolSpec extends PoolOptions {
   readonly name: string
   readonly url: string
+  readonly origin?: Origin
+}
+
+/** Who answers, as results say it: one object a server, which changes with its role. */
+export interface Origin {
+  source: 'primary' | `replica:${string}`
+}
+
+export const PRIMARY: Origin = Object.freeze({ source: 'primary' })
+
+export interface ReplicaSpec {
+  readonly name: string
+  readonly url: string
+  /** A server with twice the weight gets about twice the reads. */
+  readonly weight: number
+}
+
+export interface HealthOptions {
+  readonly intervalMs: number
+  readonly timeoutMs: number
+  /** Failed looks in a row that make a server down. */
+  readonly retries: number
+}
+
+export interface ClusterOptions {
+  readonly replicas: readonly ReplicaSpec[]
+  /** What the engine does when the primary is gone: waits until somebody else promotes a replica, or does it. */
+  readonly failover: 'follow' | 'promote'
+  /** Fewer that serve reads are a warning. */
+  readonly minReplicas: number
+  /** Where reads go when no replica is fit for them. */
+  readonly replicasDown: 'primary' | 'least_bad' | 'refuse'
+  /** A client finds in its reads what it wrote before. */
+  readonly readYourWrites: boolean
+  /** Further behind, a replica serves no reads. */
+  readonly maxLagMs: number
+  readonly warnLagMs: number
+  readonly health: HealthOptions
+}
+
+export const CLUSTER_DEFAULTS: ClusterOptions = {
+  replicas: [],
+  failover: 'follow',
+  minReplicas: 2,
+  replicasDown: 'primary',
+  readYourWrites: true,
+  maxLagMs: 5_000,
+  warnLagMs: 2_000,
+  health: { intervalMs: 10_000, timeoutMs: 2_000, retries: 3 },
+}
+
+/** One configured database: a server, and its replicas if it has any. */
+export interface DatabaseSpec extends PoolSpec {
+  readonly cluster?: Partial<ClusterOptions> | undefined
 }
 
 export const POOL_DEFAULTS: PoolOptions = {
@@ -127,6 +181,38 @@ export interface DatabaseFigures {
   /** Whether writes made elsewhere end cached results; undefined while none are cached. */
   outside: OutsideWritesState | undefined
   /** Why no connection can be made at present. */
+  down: string | undefined
+  /** Where there are replicas: every server, and what is wrong with them together. */
+  servers?: ServerFigures[]
+  problem?: string | undefined
+  failovers?: number
+}
+
+/** One server of a database that has replicas. */
+export interface ServerFigures {
+  name: string
+  role: 'primary' | 'replica'
+  state: string
+  /** Why it is not up, and what an operator is to run. */
+  reason: string | undefined
+  advice: string | undefined
+  timeline: number | null
+  /** Bytes of WAL: what it has written, or replayed. */
+  lsn: number | null
+  lagMs: number
+  isStreaming: boolean
+  /** Of a statement, lately. */
+  latencyMs: number
+  /** Of its host, 0 to 1; null where the engine's role may not know. */
+  cpu: number | null
+  /** Statements without an answer yet. */
+  open: number
+  inUse: number
+  idle: number
+  size: number
+  waiting: number
+  queries: number
+  errors: number
   down: string | undefined
 }
 

@@ -105,8 +105,8 @@ export class Lane {
   find(ticket: number): SharedJob | undefined {
     for (let i = this.first; i < this.entries.length; i++) {
       const entry = this.entries[i]!
-      if (entry.statement !== undefined && (entry as SharedJob).ticket === ticket)
-        return entry as SharedJob
+      const job = entry as SharedJob
+      if (entry.statement !== undefined && job.ticket === ticket && !job.isDone) return job
     }
   }
 

@@ -6,7 +6,7 @@
 import { monotonicMs } from '../../engine/clock.ts'
 import type { Pipeline, PipelineEvents } from '../../native-bindings/pipeline.ts'
 import { ANSWER_WORDS } from '../../native-bindings/pipeline_words.ts'
-import { type PoolSpec, RESULT_BYTES_MAX } from './database.ts'
+import { type Origin, type PoolSpec, PRIMARY, RESULT_BYTES_MAX } from './database.ts'
 import { CONNECT_MS_MAX } from './dial.ts'
 import { notConfiguredError } from './errors.ts'
 import { Lane } from './lane.ts'
@@ -22,7 +22,7 @@ let answers: Int32Array | undefined
 
 /** Rejects with the reason, in libpq's or the server's words. */
 export async function openLane(spec: PoolSpec, counts: PreparedCounts): Promise<Lane> {
-  const { pipeline, lane, connected } = await createLane(counts)
+  const { pipeline, lane, connected } = await createLane(counts, spec.origin ?? PRIMARY)
   const timer = setTimeout(() => {
     lane.close(`no connection within ${CONNECT_MS_MAX} ms`)
   }, CONNECT_MS_MAX)
@@ -41,7 +41,7 @@ export async function openLane(spec: PoolSpec, counts: PreparedCounts): Promise<
   }
 }
 
-async function createLane(counts: PreparedCounts) {
+async function createLane(counts: PreparedCounts, { source }: Origin) {
   const driver = await loadDriver()
   const connected = Promise.withResolvers<void>()
   output ??= Buffer.allocUnsafeSlow(OUTPUT_BYTES)
@@ -55,7 +55,7 @@ async function createLane(counts: PreparedCounts) {
     onLarge: (id, body) => lane.takeLarge(id, body),
     onLost: (problem, sqlState, unsent, isUndone) => lane.lose(problem, sqlState, unsent, isUndone),
   }
-  const pipeline: Pipeline = new driver.Pipeline(output, answers, events, 'primary', {
+  const pipeline: Pipeline = new driver.Pipeline(output, answers, events, source, {
     maxBytes: RESULT_BYTES_MAX,
   })
   const lane: Lane = new Lane(pipeline, counts)

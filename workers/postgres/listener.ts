@@ -90,6 +90,11 @@ export class Listener {
     return { channels: this.channels.size, subscribers, gaps: this.gaps }
   }
 
+  /** The url of its database has changed: the present connection gives way to one that leads there, with a gap between. */
+  move(): void {
+    this.connection?.close('another server is the primary now')
+  }
+
   /** Notifies itself: a connection on which that is not back in time is given up as lost. Nothing happens while there is none. */
   probe(withinMs = COMMAND_MS_MAX): void {
     if (this.connection === undefined || this.patience !== undefined) return
@@ -117,10 +122,18 @@ export class Listener {
   private connect(): void {
     if (this.isConnecting || this.retry !== undefined) return
     this.isConnecting = true
-    const { name } = this.spec
+    const { name, url } = this.spec
     const counts = { hits: 0, misses: 0, evictions: 0, mended: 0 }
     openConnection(this.spec, counts).then(
-      connection => this.connected(connection),
+      connection => {
+        // Its database moved meanwhile.
+        if (this.spec.url !== url) {
+          connection.close('another server is the primary now')
+          this.isConnecting = false
+          return this.retryLater()
+        }
+        this.connected(connection)
+      },
       (error: Error) => {
         this.isConnecting = false
         if (this.channels.size === 0) return

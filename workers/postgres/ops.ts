@@ -11,7 +11,7 @@ import { OPS } from '../../engine/protocol/spec.ts'
 import type { Handler, Replies, RequestFrame } from '../handler.ts'
 import { BREAKER_DEFAULTS, type BreakerOptions } from './breaker_options.ts'
 import { CachedOps } from './cached_ops.ts'
-import { POOL_DEFAULTS, type PoolOptions } from './database.ts'
+import { type ClusterOptions, POOL_DEFAULTS, type PoolOptions } from './database.ts'
 import { PostgresDatabase } from './postgres_database.ts'
 import { SessionOps } from './session_ops.ts'
 import { SessionWrites } from './session_writes.ts'
@@ -22,6 +22,7 @@ export interface DatabaseConfig {
   /** A libpq URI or keyword string. */
   readonly url: string
   readonly pool?: Partial<PoolOptions> | undefined
+  readonly cluster?: Partial<ClusterOptions> | undefined
 }
 
 export interface PostgresConfig {
@@ -46,8 +47,8 @@ export function createPostgresHandler(config: PostgresConfig): Handler {
     writes.tell(database, oids.length === 0 ? 'everything' : oids)
   const breaker = { ...BREAKER_DEFAULTS, ...config.breaker }
   const databases = new Map<string, PostgresDatabase>()
-  for (const [name, { url, pool }] of Object.entries(config.databases)) {
-    const spec = { name, url, ...POOL_DEFAULTS, ...pool }
+  for (const [name, { url, pool, cluster }] of Object.entries(config.databases)) {
+    const spec = { name, url, ...POOL_DEFAULTS, ...pool, cluster }
     databases.set(name, new PostgresDatabase(spec, underway, breaker, written))
   }
   return new PostgresHandler(databases, underway, writes)
@@ -81,6 +82,10 @@ class PostgresHandler implements Handler {
     this.ops = [...OWN_OPS, ...this.sessions.ops]
   }
 
+  async ready(): Promise<void> {
+    await Promise.all([...this.databases.values()].map(database => database.ready()))
+  }
+
   handle(frame: RequestFrame, replies: Replies): void {
     const { op, ticket } = frame
     if (op === OPS.CANCEL.code) return this.cancel(ticket)
@@ -107,7 +112,7 @@ class PostgresHandler implements Handler {
     await Promise.all([...this.databases.values()].map(database => database.close()))
   }
 
-  private query({ op, ticket, bytes, start, end }: RequestFrame): void {
+  private query({ op, ticket, bytes, start, end, client = 0 }: RequestFrame): void {
     if (this.nowMs === 0) this.nowMs = monotonicMs()
     try {
       const reader = this.reader.reset(bytes, start, end)
@@ -115,9 +120,10 @@ class PostgresHandler implements Handler {
       const timeoutMs = reader.uint()
       const correlationId = reader.text()
       const sql = reader.text()
-      const frame = { ticket, sql, timeoutMs, correlationId, bytes, start: reader.raw(), end }
-      const database = this.database(name, correlationId)
+      const place = { bytes, start: reader.raw(), end }
       const isToCache = op === OPS.QUERY_TO_CACHE.code
+      const frame = { ticket, sql, timeoutMs, correlationId, client, isFresh: isToCache, ...place }
+      const database = this.database(name, correlationId)
       if (isToCache || this.writes.isOn) this.cached.query(database, frame, isToCache, this.nowMs)
       else database.query(frame, this.writes, this.nowMs)
     } catch (error) {

@@ -22,10 +22,18 @@ export class PoolFigures {
   /** Connections opened in place of one that was lost. */
   reconnects = 0
   private missing = 0
+  private readonly onLost: (reason: CloseReason) => void
+
+  /** `onLost` is told of each connection that its server has ended, or that it does not answer on. */
+  constructor(onLost: (reason: CloseReason) => void = () => {}) {
+    this.onLost = onLost
+  }
 
   noteClosed(reason: CloseReason): void {
     this.closed[reason]++
-    if (reason === 'lost' || reason === 'stuck') this.missing++
+    if (reason !== 'lost' && reason !== 'stuck') return
+    this.missing++
+    this.onLost(reason)
   }
 
   noteOpened(): void {

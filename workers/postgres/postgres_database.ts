@@ -1,33 +1,38 @@
-/** PostgresDatabase: one configured database: which of its two pools a statement goes to, and what both show of themselves.
- *  Owns:   both pools, and the table of known statements.   Thread: postgres worker.
- *  Holds:  what may leave something behind in its session, or may not stand between others, has a connection to itself.
- *
- *      select, insert, update … ──▶ SharedPool: many in flight on each connection
- *      create, vacuum, do, temporary tables … ──▶ Pool: a connection each */
+/** PostgresDatabase: one configured database: which of its servers and pools a statement goes to, and what they show of
+ *  themselves.
+ *  Owns:   its servers, the table of known statements.   Not here: pools (servers/server.ts), health (servers/cluster.ts).
+ *  Thread: postgres worker.
+ *  Holds:  (1) with one server nothing is asked but its pools.  (2) a statement that may have run is never given to another server,
+ *          unless it is a proven read.  (3) every statement is answered once, whichever servers it went through. */
 
 import { monotonicMs } from '../../engine/clock.ts'
 import { HearthError, toHearthError } from '../../engine/errors.ts'
 import { decodeValue } from '../../engine/protocol/payload.ts'
 import { REPLIES } from '../../engine/protocol/spec.ts'
 import type { Replies } from '../handler.ts'
-import { Admission } from './admission.ts'
+import type { Admission } from './admission.ts'
 import { Analysis } from './analysis/analysis.ts'
 import type { Facts } from './analysis/facts.ts'
 import { BREAKER_DEFAULTS, type BreakerOptions } from './breaker_options.ts'
-import { Budget } from './budget.ts'
-import type { DatabaseFigures, PoolSpec } from './database.ts'
-import { LANE_DEPTH_MAX } from './lane.ts'
+import {
+  CLUSTER_DEFAULTS,
+  type DatabaseFigures,
+  type DatabaseSpec,
+  type PoolSpec,
+} from './database.ts'
+import { closedError } from './errors.ts'
+import { knownOf } from './fault.ts'
 import { Listener } from './listener.ts'
 import { OutsideWrites } from './outside_writes.ts'
 import { ParamsStore } from './params_store.ts'
-import { Pool } from './pool.ts'
-import { PoolFigures } from './pool_figures.ts'
-import { Retries, UNTRIED } from './retries.ts'
-import type { SharedJob } from './shared_job.ts'
-import { SharedPool } from './shared_pool.ts'
+import type { Pool } from './pool.ts'
+import { Retries } from './retries.ts'
+import { Cluster, isTransportFault } from './servers/cluster.ts'
+import { Held } from './servers/held.ts'
+import { Server } from './servers/server.ts'
+import { copyOf, jobOf, type SharedJob } from './shared_job.ts'
 import { type Statement, Statements } from './statement.ts'
 import type { Underway } from './underway.ts'
-import { UtilizationWatch } from './utilization.ts'
 
 /** One request, its parameters still in the frame it came in: bytes[start, end) are valid only during the call. */
 export interface QueryFrame {
@@ -39,35 +44,46 @@ export interface QueryFrame {
   readonly bytes: Buffer
   readonly start: number
   readonly end: number
+  /** Whose it is; 0 or none: nobody's. */
+  readonly client?: number
+  /** Its result is for others too: nothing that was written before may be missing in it. */
+  readonly isFresh?: boolean
 }
 
+/** How often a statement may be given to another server: each time one fewer is fit for it. */
+const MOVE_COUNT_MAX = 3
+
 export class PostgresDatabase {
-  private readonly spec: PoolSpec
+  readonly listener: Listener
   readonly statements = new Statements()
   readonly analysis: Analysis
   /** Started with the first result that is to be cached. */
   readonly outside: OutsideWrites
+  private readonly spec: DatabaseSpec
   private readonly params = new ParamsStore()
-  private readonly shared: SharedPool | undefined
-  readonly pool: Pool
-  private readonly figures = new PoolFigures()
-  private readonly budget: Budget
-  readonly listener: Listener
+  private readonly servers: readonly Server[]
+  private readonly cluster: Cluster | undefined
+  /** Where all goes when there is one server, and writes when there are several. */
+  private primary: Server
   private readonly underway: Underway
-  private readonly watch: UtilizationWatch
-  /** Before the one server there is. */
-  readonly admission: Admission
   private readonly retries: Retries
+  /** Ends every cached result of this database. */
+  private readonly written: () => void
+  private held: Held | undefined
+  /** Proven reads, as of the last time that the primary was asked. */
+  private readonly readsLast = new WeakSet<Statement>()
+  private readonly listenerSpec: { url: string } & DatabaseSpec
 
   /** `isRepeatable`: proven to change nothing. Functions may write, and no text says which: left out, the server is asked. */
   constructor(
-    spec: PoolSpec,
+    spec: DatabaseSpec,
     underway: Underway,
     breaker: BreakerOptions = BREAKER_DEFAULTS,
     written: (database: string, oids: readonly number[]) => void = () => {},
     isRepeatable?: (statement: Statement) => boolean,
   ) {
     this.spec = spec
+    this.underway = underway
     this.retries = new Retries({
       name: spec.name,
       settings: breaker,
@@ -77,32 +93,55 @@ export class PostgresDatabase {
       isRepeatable: isRepeatable ?? (statement => isProvenRead(this.analysis.of(statement))),
       prove: async statement => isProvenRead(await this.analysis.find(statement)) === true,
     })
-    this.admission = new Admission(spec.name, breaker)
-    this.underway = underway
-    this.listener = new Listener(spec)
-    this.budget = new Budget(spec.size)
-    // A single connection cannot be of both kinds.
-    if (spec.size > 1) this.shared = new SharedPool(spec, this.budget, this.figures)
-    const min = this.shared === undefined ? spec.min : 0
-    this.pool = new Pool({ ...spec, min }, this.budget, this.figures)
-    this.analysis = new Analysis(this.pool)
+    const { replicas = [] } = spec.cluster ?? {}
+    const open = (own: PoolSpec, name: string, weight: number): Server => {
+      const lost = () => setImmediate(() => this.cluster?.lost(server))
+      const server: Server = new Server(own, name, weight, breaker, lost)
+      return server
+    }
+    const own = open({ ...spec, origin: { source: 'primary' } }, 'url', 1)
+    const others = replicas.map(({ name, url, weight }) =>
+      open({ ...spec, url, origin: { source: `replica:${name}` } }, name, weight),
+    )
+    this.primary = own
+    this.servers = [own, ...others]
+    this.listenerSpec = { ...spec }
+    this.listener = new Listener(this.listenerSpec)
+    this.analysis = new Analysis(() => this.pool)
+    this.written = () => written(spec.name, [])
     this.outside = new OutsideWrites({
       listener: this.listener,
-      pool: this.pool,
+      pool: { query: request => this.pool.query(request) },
       written: oids => written(spec.name, oids),
       schemaChanged: () => this.analysis.forgetAll(),
-      isDown: () => isDown((this.shared ?? this.pool).dialer.lastFailure),
+      isDown: () => isDown((this.primary.shared ?? this.pool).dialer.lastFailure),
     })
-    if (this.shared !== undefined) {
-      this.shared.onUnsupported = job => this.sendAlone(job)
-      this.shared.onEnd = (job, error) => this.ended(job, error)
-      this.shared.dialer.onConnected = () => this.admission.connected()
-    }
-    this.pool.dialer.onConnected = () => this.admission.connected()
-    this.budget.onWanted = () => this.shared?.shed()
-    this.budget.onLaneWanted = () => this.pool.giveUpIdle()
-    this.budget.onRoom = () => this.pool.grow()
-    this.watch = new UtilizationWatch(spec.name, () => this.utilization())
+    for (const server of this.servers) this.wire(server)
+    if (others.length > 0) this.cluster = this.openCluster()
+  }
+
+  /** Resolves when it is known which server is the primary, or that it will not be known soon. */
+  async ready(): Promise<void> {
+    await this.cluster?.settled
+  }
+
+  /** The server for what needs a connection for itself; one that says it only reads may have another than the primary. Throws
+   *  UNAVAILABLE where none may have it. */
+  serverFor(isReadOnly: boolean, client: number): Server {
+    return this.cluster?.serverFor(isReadOnly, client, monotonicMs()) ?? this.primary
+  }
+
+  get pool(): Pool {
+    return this.primary.pool
+  }
+
+  get admission(): Admission {
+    return this.primary.admission
+  }
+
+  /** A client has written by other ways than query(). */
+  wrote(client: number): void {
+    this.cluster?.wrote(client)
   }
 
   get name(): string {
@@ -116,62 +155,205 @@ export class PostgresDatabase {
     const { params, spec } = this
     params.keep(bytes, start, end)
     const deadlineMs = nowMs + (frame.timeoutMs || spec.statementTimeoutMs)
-    const job: SharedJob = {
-      ticket,
-      replies,
-      statement,
-      correlationId,
-      params: params.block,
-      paramsStart: params.start,
-      paramsEnd: params.end,
-      startedMs: nowMs,
-      deadlineMs,
-      acquireUntilMs: Math.min(deadlineMs, nowMs + spec.acquireTimeoutMs),
-      pass: 0,
-      tried: UNTRIED,
-      slot: undefined,
-      isUnwanted: false,
-      repeats: 0,
-      isMended: false,
-      cancelledMs: 0,
-      isDone: false,
+    const job = jobOf(ticket, replies, statement, correlationId, nowMs, deadlineMs)
+    job.params = params.block
+    job.paramsStart = params.start
+    job.paramsEnd = params.end
+    job.acquireUntilMs = Math.min(deadlineMs, nowMs + spec.acquireTimeoutMs)
+    if (this.cluster !== undefined) {
+      job.client = frame.client ?? 0
+      job.isRead = this.mayLeave(statement)
+      job.isFresh = frame.isFresh === true
     }
     this.place(job, nowMs)
   }
 
-  /** To the server, if its breaker lets it pass; ended() follows. */
+  /** Whether a replica may have it. While there is no primary to ask, what it said last is believed: nobody changes the schema then. */
+  private mayLeave(statement: Statement): boolean {
+    const facts = this.analysis.of(statement)
+    if (facts !== undefined && !facts.isPassing) {
+      const may = isProvenRead(facts) === true
+      if (may) this.readsLast.add(statement)
+      else this.readsLast.delete(statement)
+      return may
+    }
+    if (!statement.isPreparable) return false
+    if (facts === undefined) void this.analysis.find(statement)
+    return this.primary.state !== 'up' && this.readsLast.has(statement)
+  }
+
+  /** To the server that is to have it: also when it is asked again. */
   private place(job: SharedJob, nowMs: number): void {
-    const refusal = this.admission.admit(job, nowMs)
+    if (this.cluster === undefined) return this.give(this.primary, job, nowMs)
+    try {
+      this.give(this.cluster.serverOf(job, nowMs), job, nowMs)
+    } catch (error) {
+      job.isDone = true
+      job.replies.fail(job.ticket, toHearthError(error))
+    }
+  }
+
+  /** To one server, if its breaker lets it pass; ended() follows. */
+  private give(server: Server, job: SharedJob, nowMs: number): void {
+    const refusal = server.admission.admit(job, nowMs)
     if (refusal !== undefined) return this.retries.refused(job, refusal, nowMs)
-    const { shared } = this
+    this.cluster?.begun(server, nowMs)
+    const { shared } = server
     const { isPreparable, leavesTraces } = job.statement
     const canShare = shared !== undefined && !shared.isUnsupported
     if (canShare && isPreparable && !leavesTraces) shared.place(job, nowMs)
-    else this.sendAlone(job)
-  }
-
-  /** What became of a job. True: it is asked again. */
-  private ended(job: SharedJob, error: HearthError | undefined): boolean {
-    this.admission.ended(job, error)
-    return this.retries.ended(job, error)
+    else this.sendAlone(server, job)
   }
 
   /** The requester of a ticket is gone or has had enough. False: it is not on a shared connection of this database. */
   cancel(ticket: number): boolean {
-    return this.retries.cancel(ticket) || this.shared?.cancel(ticket) === true
+    if (this.retries.cancel(ticket) || this.held?.cancel(ticket)) return true
+    return this.servers.some(server => server.shared?.cancel(ticket) === true)
   }
 
   /** Sends what query() has gathered. */
   flush(): void {
-    this.shared?.flush()
+    for (const server of this.servers) server.shared?.flush()
+  }
+
+  stats(): DatabaseFigures {
+    const { cluster } = this
+    const retries = this.retries.figures()
+    const outside = this.outside.isStarted ? this.outside.state() : undefined
+    const listen = this.listener.stats()
+    const figures = { ...this.primary.stats(), retries, listen, outside }
+    if (cluster === undefined) return figures
+    const servers = cluster.stats()
+    const sum = (name: 'queries' | 'errors') =>
+      servers.reduce((total, server) => total + server[name], 0)
+    return {
+      ...figures,
+      queries: sum('queries'),
+      errors: sum('errors'),
+      servers,
+      problem: cluster.problem(),
+      failovers: cluster.topology.failovers,
+    }
+  }
+
+  async close(): Promise<void> {
+    this.cluster?.close()
+    this.listener.close()
+    this.retries.close()
+    this.outside.stop()
+    this.held?.close(closedError(this.spec.name))
+    await Promise.all(this.servers.map(server => server.close()))
+  }
+
+  private wire(server: Server): void {
+    const { shared } = server
+    if (shared === undefined) return
+    shared.onUnsupported = job => this.sendAlone(server, job)
+    shared.onEnd = (job, error) => this.ended(server, job, error)
+  }
+
+  private openCluster(): Cluster {
+    const options = { ...CLUSTER_DEFAULTS, ...this.spec.cluster }
+    this.held = new Held(
+      job => this.placeHeld(job),
+      () => this.cluster!.lookAround(monotonicMs()),
+    )
+    return new Cluster(this.spec.name, this.servers, options, {
+      primaryChanged: (primary, before) => {
+        this.primary = primary
+        this.listenerSpec.url = primary.spec.url
+        this.listener.move()
+        // What was read from the old one may hold what the new one never had.
+        this.written()
+        this.moveWaiting(before, () => true)
+      },
+      // Behind whatever has found it out, which may be in the middle of its own books.
+      unfit: server => setImmediate(() => this.evacuate(server)),
+      looked: () => this.held?.tryAll(),
+    })
+  }
+
+  /** What became of a job. True: it goes on, at another server or later. */
+  private ended(server: Server, job: SharedJob, error: HearthError | undefined): boolean {
+    if (job.ticket < 0) return false // a question of our own
+    server.admission.ended(job, error)
+    if (this.cluster !== undefined) {
+      this.cluster.ended(server, job, error)
+      if (error !== undefined && this.goesOn(server, job, error)) return true
+    }
+    return this.retries.ended(job, error)
+  }
+
+  private goesOn(server: Server, job: SharedJob, error: HearthError): boolean {
+    if (job.isUnwanted || job.moves >= MOVE_COUNT_MAX) return false
+    if (error.code === 'READ_ONLY' && !job.isRead) return this.held!.hold(job, error)
+    if (!isTransportFault(error) || (knownOf(error).mayHaveRun && !job.isRead)) return false
+    return this.move(server, job) || this.held!.hold(job, error)
+  }
+
+  /** Gives a job that is out of its server's books to another one; false when there is none. */
+  private move(from: Server, job: SharedJob): boolean {
+    const nowMs = monotonicMs()
+    if (nowMs >= job.acquireUntilMs) return false
+    let server: Server
+    try {
+      server = this.cluster!.serverOf(job, nowMs, from)
+    } catch {
+      return false
+    }
+    if (server === from) return false
+    this.give(server, copyOf(job), nowMs)
+    server.shared?.flush()
+    return true
+  }
+
+  /** Gives a held job to a server that is known to be fit for it now; false: there is none. */
+  private placeHeld(job: SharedJob): boolean {
+    const nowMs = monotonicMs()
+    try {
+      const server = this.cluster!.serverOf(job, nowMs)
+      const isFit = server.state === 'up' && (job.isRead || server.seen?.isStandby === false)
+      if (!isFit) return false
+      this.give(server, job, nowMs)
+      server.shared?.flush()
+      return true
+    } catch {
+      return false
+    }
+  }
+
+  /** Reads that wait at a server, or are out at it, go to others: an answer that still comes goes nowhere. */
+  private evacuate(server: Server): void {
+    const { shared, state } = server
+    if (shared === undefined || (state === 'up' && !server.isAstray)) return
+    this.moveWaiting(server, job => job.isRead)
+    // One failed look may be a stall; a second question costs less than waiting for its end.
+    for (const lane of [...shared.lanes]) {
+      const jobs = lane.overdueBehind(Number.POSITIVE_INFINITY)
+      if (lane.head !== undefined && !lane.head.isDone) jobs.unshift(lane.head)
+      for (const job of jobs) {
+        if (!job.isRead || job.isUnwanted || job.moves >= MOVE_COUNT_MAX) continue
+        if (!this.move(server, job)) continue
+        job.isUnwanted = true
+        server.left(job)
+      }
+    }
+  }
+
+  private moveWaiting(from: Server, isMeant: (job: SharedJob) => boolean): void {
+    const waiting = from.shared?.queue.takeWhere(job => job.ticket >= 0 && isMeant(job)) ?? []
+    for (const job of waiting) {
+      if (job.moves < MOVE_COUNT_MAX && this.move(from, job)) from.left(job)
+      else from.shared!.queue.push(job)
+    }
   }
 
   /** A job that cannot share a connection has one to itself. */
-  private sendAlone(job: SharedJob): void {
+  private sendAlone(server: Server, job: SharedJob): void {
     const { underway } = this
     const { ticket, correlationId, deadlineMs, replies, statement } = job
     const failed = (error: HearthError) => {
-      if (underway.end(ticket) && !this.ended(job, error)) replies.fail(ticket, error)
+      if (underway.end(ticket) && !this.ended(server, job, error)) replies.fail(ticket, error)
     }
     underway.begin(ticket)
     try {
@@ -179,11 +361,11 @@ export class PostgresDatabase {
       if (!Array.isArray(params))
         throw new HearthError('BAD_REQUEST', 'params must be an array', { correlationId })
       const timeoutMs = Math.max(1, deadlineMs - monotonicMs())
-      const task = this.pool.start(
+      const task = server.pool.start(
         { sql: statement.sql, params, timeoutMs, correlationId },
         body => {
           if (!underway.end(ticket)) return
-          this.ended(job, undefined)
+          this.ended(server, job, undefined)
           replies.reply(REPLIES.ROWS.code, ticket, body)
         },
         failed,
@@ -197,59 +379,6 @@ export class PostgresDatabase {
       failed(toHearthError(error, 'PROTOCOL'))
     }
   }
-
-  stats(): DatabaseFigures {
-    const { pool, figures, shared, spec } = this
-    const lanes = shared?.lanes ?? []
-    const own = pool.stats()
-    const attempts = own.connecting + (shared?.dialer.attemptCount ?? 0)
-    const inUse = own.busy + own.mending + lanes.filter(lane => lane.inflight > 0).length
-    const count = lanes.length + own.idle + own.busy + own.mending
-    const { prepared, closed, acquired } = figures
-    return {
-      size: spec.size,
-      overflow: spec.overflow,
-      connecting: attempts,
-      idle: count - inUse,
-      inUse,
-      inFlight: lanes.map(lane => lane.inflight),
-      utilization: this.utilization(),
-      waiting: own.waiting + (shared?.queue.count ?? 0),
-      waitingMost: Math.max(own.waitingMost, shared?.queue.countMost ?? 0),
-      acquireP50Ms: acquired.percentile(0.5),
-      acquireP99Ms: acquired.percentile(0.99),
-      queries: figures.queries,
-      errors: figures.errors,
-      timeouts: figures.timeouts,
-      connects: pool.dialer.connects + (shared?.dialer.connects ?? 0),
-      reconnects: figures.reconnects,
-      connectFailures: pool.dialer.connectFailures + (shared?.dialer.connectFailures ?? 0),
-      closed: { ...closed },
-      prepared: { ...prepared },
-      breakers: this.admission.figures(),
-      retries: this.retries.figures(),
-      listen: this.listener.stats(),
-      outside: this.outside.isStarted ? this.outside.state() : undefined,
-      down: count === 0 ? (shared ?? pool).dialer.lastFailure : undefined,
-    }
-  }
-
-  async close(): Promise<void> {
-    this.watch.close()
-    this.retries.close()
-    this.outside.stop()
-    this.listener.close()
-    await Promise.all([this.shared?.close(), this.pool.close()])
-  }
-
-  /** 0 to 1: how much of what `size` connections can carry is taken. A connection that somebody has to himself is taken whole. */
-  private utilization(): number {
-    const { busy, mending } = this.pool.stats()
-    let taken = busy + mending
-    for (const lane of this.shared?.lanes ?? [])
-      taken += lane.purpose === 'alone' ? 1 : Math.min(1, lane.inflight / BUSY_DEPTH)
-    return Math.min(1, taken / this.spec.size)
-  }
 }
 
 /** Whether a server that refuses a connection so takes nobody's. */
@@ -261,6 +390,3 @@ function isDown(failure: string | undefined): boolean {
 function isProvenRead(facts: Facts | undefined): boolean | undefined {
   return facts === undefined ? undefined : facts.side === 'read' && facts.mayUseReplica
 }
-
-/** A lane with so many in flight counts as fully used. */
-const BUSY_DEPTH = LANE_DEPTH_MAX / 2

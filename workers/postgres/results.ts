@@ -17,8 +17,9 @@ export interface ReadResult {
   readonly count: number
 }
 
-export function readResult(pq: Libpq, isWanted: boolean): ReadResult {
-  const body = isWanted ? pq.$encodeResult('primary', RESULT_BYTES_MAX) : undefined
+/** `source` says who answered. */
+export function readResult(pq: Libpq, isWanted: boolean, source: string): ReadResult {
+  const body = isWanted ? pq.$encodeResult(source, RESULT_BYTES_MAX) : undefined
   const tag = pq.cmdStatus()
   const space = tag.indexOf(' ')
   const tuples = pq.cmdTuples()

@@ -23,9 +23,14 @@ import type { Underway } from './underway.ts'
 
 /** What of a database is served here. */
 export interface Exclusive extends Analysed {
-  readonly pool: Pool
-  readonly admission: Admission
   readonly listener: Listener
+  /** For what says that it only reads, another one than for what may write. */
+  serverFor(
+    isReadOnly: boolean,
+    client: number,
+  ): { readonly pool: Pool; readonly admission: Admission }
+  /** A client's writes are over, or may be: called before it is told. */
+  wrote(client: number): void
 }
 
 /** What a handle stands for. */
@@ -35,14 +40,14 @@ interface Open {
   readonly transaction: Transaction
   readonly cursor?: Cursor
   readonly copy?: Copy
+  /** Before it is answered that it was committed, or may have been. */
+  readonly wrote: () => void
   /** Handles that end with this one: the cursors of a transaction. */
   readonly inner: number[]
 }
 
 interface Opening {
   readonly database: Exclusive
-  readonly pool: Pool
-  readonly admission: Admission
   readonly limits: TransactionLimits
 }
 
@@ -96,7 +101,7 @@ export class SessionOps {
     }
     switch (frame.op) {
       case OPS.BEGIN.code:
-        return this.begin(ticket, reader, answer, refuse)
+        return this.begin(frame, reader, answer, refuse)
       case OPS.EXECUTE.code:
         return this.execute(frame, reader, answer, refuse)
       case OPS.COMMIT.code:
@@ -129,13 +134,19 @@ export class SessionOps {
     }
   }
 
-  private begin(ticket: number, reader: BodyReader, answer: Answer, refuse: Refuse): void {
-    const { database, pool, admission, limits } = this.opening(reader)
+  private begin(frame: RequestFrame, reader: BodyReader, answer: Answer, refuse: Refuse): void {
+    const { database, limits } = this.opening(reader)
+    const { ticket, client = 0 } = frame
     const isolation = reader.text()
     const flags = reader.uint()
     const text = beginText(isolation, flags)
-    const told = admission.open(sideOf((flags & BEGIN_FLAGS.readOnly) !== 0), limits.correlationId)
-    const opened = () => ({ kind: 'transaction' as const, transaction })
+    const isReadOnly = (flags & BEGIN_FLAGS.readOnly) !== 0
+    // A standby takes no serializable transactions, whether they write or not.
+    const mayLeave = isReadOnly && isolation !== 'serializable'
+    const { pool, admission } = database.serverFor(mayLeave, client)
+    const wrote = () => (isReadOnly ? undefined : database.wrote(client))
+    const told = admission.open(sideOf(isReadOnly), limits.correlationId)
+    const opened = () => ({ kind: 'transaction' as const, transaction, wrote })
     const transaction = this.transaction(pool, text, limits, told, refuse, () => {
       const handle = this.add(opened(), limits.correlationId)
       this.writes.opened(handle, database)
@@ -171,10 +182,17 @@ export class SessionOps {
     if (copy?.direction === 'in') throw wrongKind(handle, open)
     this.forget(handle)
     this.writes.ends(ticket, handle)
-    const done = () => answer(REPLIES.OK.code)
-    if (cursor !== undefined) cursor.commit(correlationId, done, refuse)
-    else if (copy !== undefined) copy.commit(done, refuse)
-    else transaction.commit(correlationId, done, refuse)
+    const done = () => {
+      open.wrote()
+      answer(REPLIES.OK.code)
+    }
+    const failed: Refuse = error => {
+      open.wrote()
+      refuse(error)
+    }
+    if (cursor !== undefined) cursor.commit(correlationId, done, failed)
+    else if (copy !== undefined) copy.commit(done, failed)
+    else transaction.commit(correlationId, done, failed)
   }
 
   /** Also when it has ended by itself, or never was: closed is closed. */
@@ -190,17 +208,21 @@ export class SessionOps {
 
   private stream(frame: RequestFrame, reader: BodyReader, answer: Answer, refuse: Refuse): void {
     const outer = reader.uint()
-    const { database, pool, admission, limits } = this.opening(reader)
+    const { database, limits } = this.opening(reader)
+    const { client = 0 } = frame
+    const wrote = () => database.wrote(client)
     const { correlationId } = limits
     const sql = reader.text()
     const params = toParameters(paramsOf(frame, reader))
     const within = outer === 0 ? undefined : this.get(outer, 'transaction')
-    const statement = (within?.transaction.pool ?? pool).statements.inside(sql)
+    const server = within === undefined ? database.serverFor(false, client) : undefined
+    const pool = (within?.transaction ?? server!).pool
+    const statement = pool.statements.inside(sql)
     checkStreamable(statement)
     const declare = (transaction: Transaction, failed: Refuse) => {
       const cursor = new Cursor(transaction, within === undefined)
       const opened = () => {
-        const handle = this.add({ kind: 'stream', transaction, cursor }, correlationId)
+        const handle = this.add({ kind: 'stream', transaction, cursor, wrote }, correlationId)
         within?.inner.push(handle)
         this.writes.opened(handle, database, statement)
         if (within !== undefined) this.writes.runs(outer, statement)
@@ -210,7 +232,7 @@ export class SessionOps {
     }
     if (within !== undefined)
       return this.underway.set(frame.ticket, declare(within.transaction, refuse))
-    const told = admission.open(sideOf(statement.isRead), correlationId)
+    const told = server!.admission.open(sideOf(statement.isRead), correlationId)
     const transaction = this.transaction(pool, 'begin', limits, told, refuse, () => {
       declare(transaction, error => transaction.close(() => refuse(error)))
     })
@@ -220,13 +242,16 @@ export class SessionOps {
 
   private copy(frame: RequestFrame, reader: BodyReader, answer: Answer, refuse: Refuse): void {
     const direction = frame.op === OPS.COPY_IN.code ? 'in' : 'out'
-    const { database, pool, admission, limits } = this.opening(reader)
+    const { database, limits } = this.opening(reader)
+    const { client = 0 } = frame
+    const { pool, admission } = database.serverFor(false, client)
+    const wrote = () => database.wrote(client)
     const statement = pool.statements.copy(reader.text(), direction)
     const told = admission.open(sideOf(direction === 'out'), limits.correlationId)
     const transaction = this.transaction(pool, 'begin', limits, told, refuse, () => {
       const copy = new Copy(transaction, direction, limits.correlationId)
       const opened = () => {
-        const handle = this.add({ kind: 'COPY', transaction, copy }, limits.correlationId)
+        const handle = this.add({ kind: 'COPY', transaction, copy, wrote }, limits.correlationId)
         this.writes.opened(handle, database, statement)
         answer(REPLIES.OPENED.code, handleBody(handle))
       }
@@ -237,10 +262,17 @@ export class SessionOps {
   }
 
   private copyEnd(ticket: number, handle: number, answer: Answer, refuse: Refuse): void {
-    const { copy } = this.get(handle, 'COPY', 'in')
+    const { copy, wrote } = this.get(handle, 'COPY', 'in')
     this.forget(handle)
     this.writes.ends(ticket, handle)
-    copy!.end(rowCount => answer(REPLIES.COUNT.code, handleBody(rowCount)), refuse)
+    const done = (rowCount: number) => {
+      wrote()
+      answer(REPLIES.COUNT.code, handleBody(rowCount))
+    }
+    copy!.end(done, error => {
+      wrote()
+      refuse(error)
+    })
   }
 
   private listen(ticket: number, reader: BodyReader, replies: Replies): void {
@@ -299,8 +331,7 @@ export class SessionOps {
     const idleTimeoutMs = reader.uint()
     const correlationId = reader.text()
     const database = this.databaseOf(name, correlationId)
-    const { pool, admission } = database
-    return { database, pool, admission, limits: { timeoutMs, idleTimeoutMs, correlationId } }
+    return { database, limits: { timeoutMs, idleTimeoutMs, correlationId } }
   }
 
   private add(open: Omit<Open, 'inner' | 'correlationId'>, correlationId: string): number {

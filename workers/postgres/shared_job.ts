@@ -4,6 +4,7 @@
 
 import type { Replies } from '../handler.ts'
 import type { Slot } from './lane.ts'
+import { UNTRIED } from './retries.ts'
 import type { Tried } from './retry.ts'
 import type { Statement } from './statement.ts'
 
@@ -13,13 +14,15 @@ export interface SharedJob {
   readonly statement: Statement
   readonly correlationId: string
   /** One msgpack array: params[paramsStart, paramsEnd). */
-  readonly params: Buffer
-  readonly paramsStart: number
-  readonly paramsEnd: number
+  params: Buffer
+  paramsStart: number
+  paramsEnd: number
   readonly startedMs: number
   readonly deadlineMs: number
   /** The wait for a connection ends here. */
-  readonly acquireUntilMs: number
+  acquireUntilMs: number
+  /** When it was given to a connection last. */
+  sentMs: number
   /** With which it passed its server's breaker (admission.ts). */
   pass: number
   /** How often it was asked again, after it had failed. */
@@ -35,4 +38,64 @@ export interface SharedJob {
   /** A cancel was asked for while it ran. */
   cancelledMs: number
   isDone: boolean
+  /** Whose it is; 0 where nobody tells. */
+  client: number
+  /** It is known to change nothing: any server may have it, and it may be asked twice. */
+  isRead: boolean
+  /** Only a server that has all that was written may have it. */
+  isFresh: boolean
+  /** How often it was given to another server. */
+  moves: number
 }
+
+/** A job that has not been placed; its parameters are set by whoever keeps them. */
+export function jobOf(
+  ticket: number,
+  replies: Replies,
+  statement: Statement,
+  correlationId: string,
+  startedMs: number,
+  deadlineMs: number,
+): SharedJob {
+  return {
+    ticket,
+    replies,
+    statement,
+    correlationId,
+    params: NO_BYTES,
+    paramsStart: 0,
+    paramsEnd: 0,
+    startedMs,
+    deadlineMs,
+    acquireUntilMs: deadlineMs,
+    sentMs: startedMs,
+    pass: 0,
+    tried: UNTRIED,
+    slot: undefined,
+    isUnwanted: false,
+    repeats: 0,
+    isMended: false,
+    cancelledMs: 0,
+    isDone: false,
+    client: 0,
+    isRead: false,
+    isFresh: false,
+    moves: 0,
+  }
+}
+
+/** The same request once more, for another server: what the first one answers goes nowhere. */
+export function copyOf(job: SharedJob): SharedJob {
+  job.isDone = true
+  return {
+    ...job,
+    slot: undefined,
+    repeats: 0,
+    isMended: false,
+    cancelledMs: 0,
+    isDone: false,
+    moves: job.moves + 1,
+  }
+}
+
+const NO_BYTES = Buffer.alloc(0)

@@ -35,7 +35,7 @@ import { LaneWatch } from './lane_watch.ts'
 import type { PoolFigures } from './pool_figures.ts'
 import type { SharedJob } from './shared_job.ts'
 import { SharedQueue } from './shared_queue.ts'
-import { learnDuration } from './statement.ts'
+import { learnDuration, PREPARE_AGAIN } from './statement.ts'
 
 /** An own cancel may meet a statement that was sent after the one it was meant for, up to so much later. */
 const STRAY_CANCEL_MS = 2_000
@@ -284,6 +284,12 @@ export class SharedPool implements LaneEvents {
     if (lane.inflight === 0) this.drop(lane, reason)
   }
 
+  /** Its connections are replaced, each as soon as nothing is in flight on it. */
+  renew(): void {
+    for (const lane of [...this.lanes]) this.retire(lane, 'recycled')
+    this.grow()
+  }
+
   fail(job: SharedJob, error: HearthError): void {
     if (job.isDone || this.onEnd?.(job, error) === true) return
     job.isDone = true
@@ -298,6 +304,7 @@ export class SharedPool implements LaneEvents {
     } catch (error) {
       return this.fail(job, isHearthError(error) ? error : toHearthError(error, 'BAD_REQUEST'))
     }
+    job.sentMs = nowMs
     if (!job.statement.isShort) lane.purpose = 'alone'
     if (job.repeats === 0) this.figures.acquired.add(nowMs - job.startedMs)
     this.watch.wake()
@@ -391,7 +398,3 @@ export class SharedPool implements LaneEvents {
     this.noteLanes()
   }
 }
-
-/** 26000: the server has no such prepared statement. 0A000: its tables changed ("cached plan must not change result type").
- *  42P05: the session had one of that name already. In each case the statement did not run. */
-const PREPARE_AGAIN: ReadonlySet<string> = new Set(['26000', '0A000', '42P05'])

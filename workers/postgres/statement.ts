@@ -39,6 +39,10 @@ export function learnDuration(statement: Statement, tookMs: number): void {
   statement.isShort = statement.expectedMs < SHORT_MS
 }
 
+/** 26000: the server has no such prepared statement. 0A000: its tables changed ("cached plan must not change result type").
+ *  42P05: the session had one of that name already. In each case the statement did not run. */
+export const PREPARE_AGAIN: ReadonlySet<string> = new Set(['26000', '0A000', '42P05'])
+
 const KNOWN_COUNT_MAX = 1_000
 const KNOWN_TEXT_LENGTH_MAX = 16_384
 

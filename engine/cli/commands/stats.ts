@@ -38,6 +38,7 @@ function sectionsOf(stats: EngineStats): string[][] {
     tiers(stats),
     namespaces(stats),
     pools(stats),
+    servers(stats),
     cachedQueries(stats),
     workers(stats),
   ]
@@ -108,6 +109,30 @@ function pools(stats: EngineStats): string[] {
   const columns = [...right([...POOL_COUNTS, 'wait p50', 'wait p99']), { title: 'down' }]
   const hasDown = rows.some(row => row.at(-1) !== '')
   return ruled([{ title: 'pool' }, ...(hasDown ? columns : columns.slice(0, -1))], rows)
+}
+
+/** Of databases with replicas: every server, and below them what is wrong and what is to be done about it. */
+function servers(stats: EngineStats): string[] {
+  const words: string[] = []
+  const rows = Object.entries(stats.pools).flatMap(([database, figures]) => {
+    const found = (figures['servers'] ?? []) as Record<string, unknown>[]
+    return found.map(server => {
+      const told = [server['reason'], server['advice']].filter(Boolean)
+      if (told.length > 0) words.push(`${server['name']}: ${told.join('; ')}`)
+      return [
+        database,
+        String(server['name']),
+        String(server['role']),
+        String(server['state']),
+        ...['lagMs', 'latencyMs'].map(figure => shown(numberOf(server, figure), duration)),
+        ...['open', 'inUse', 'queries', 'errors'].map(name => shown(numberOf(server, name), count)),
+      ]
+    })
+  })
+  if (rows.length === 0) return []
+  const columns = ['database', 'server', 'role', 'state'].map(title => ({ title }))
+  const rights = ['lag', 'latency', 'open', 'in use', 'queries', 'errors']
+  return [...ruled([...columns, ...right(rights)], rows), ...words]
 }
 
 /** Nothing before the first query that asks for it. Hits in place are among the memory tier's alone. */

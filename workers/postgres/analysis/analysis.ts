@@ -53,16 +53,16 @@ interface Waiting extends Examined {
 export class Analysis {
   /** What was asked of the server, what it did not tell, and how long it took in all. */
   readonly figures = { asked: 0, doubts: 0, ms: 0 }
-  private readonly pool: Pool
+  private readonly pool: () => Pool
   private readonly limits: AnalysisLimits
   private readonly known = new Map<string, Known>()
   /** By text, in the order in which they came: those to be examined, and the one that is. */
   private waiting = new Map<string, Waiting>()
   private isAsking = false
 
-  /** On the primary: the pool's role and search_path decide what names mean. */
-  constructor(pool: Pool, limits: Partial<AnalysisLimits> = {}) {
-    this.pool = pool
+  /** On the primary, whichever that is: the pool's role and search_path decide what names mean. */
+  constructor(pool: Pool | (() => Pool), limits: Partial<AnalysisLimits> = {}) {
+    this.pool = typeof pool === 'function' ? pool : () => pool
     this.limits = { ...LIMITS, ...limits }
   }
 
@@ -126,7 +126,7 @@ export class Analysis {
   private probe(): void {
     if (this.isAsking || this.waiting.size === 0) return
     this.isAsking = true
-    const probe = new Probe(this.pool, {
+    const probe = new Probe(this.pool(), {
       next: () => this.next(),
       ended: why => {
         this.isAsking = false
