@@ -57,14 +57,10 @@ test('commands are known for what they may do to names', () => {
     'call c()',
   ])
     assert.equal(of(sql)?.mayChangeSchema, true, sql)
-  for (const sql of [
-    'truncate a',
-    'set x = 1',
-    'vacuum',
-    'lock table a',
-    'refresh materialized view a',
-  ])
+  for (const sql of ['truncate a', 'set x = 1', 'vacuum', 'refresh materialized view a'])
     assert.deepEqual([of(sql)?.mayChangeSchema, of(sql)?.writes], [false, 'everything'], sql)
+  for (const sql of ['lock table a', 'savepoint a', 'release a', 'rollback to a', 'notify a'])
+    assert.deepEqual([of(sql)?.writes, of(sql)?.side], [[], 'read'], sql)
   assert.deepEqual([of('show x')?.side, of('explain select 1')?.side], ['read', 'read'])
   assert.deepEqual(of('explain (analyse) delete from a')?.writes, 'everything')
 })

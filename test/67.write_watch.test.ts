@@ -46,6 +46,23 @@ test('a write is told before its reply, also when it failed; a read is not', () 
   assert.deepEqual(told, [6, 5, 'main:10,11', 5, 'other:', -7, 8])
 })
 
+test('what runs while the schema changes may have written anything', () => {
+  const { watch, told } = open()
+  watch.begun(1)
+  watch.watch(1)
+  let forgotten = 0
+  for (const ticket of [5, 6, 7]) watch.begun(ticket)
+  watch.expect(5, 'main', [10])
+  watch.expect(6, 'main', 'everything')
+  watch.after(6, () => forgotten++)
+  watch.opened(9, 'main', [11])
+  watch.reply(ROWS, 6, NOTHING)
+  watch.reply(ROWS, 5, NOTHING)
+  watch.ends(7, 9)
+  watch.reply(ROWS, 7, NOTHING)
+  assert.deepEqual([told, forgotten], [['main:', 6, 'main:', 5, 'main:', 7], 1])
+})
+
 test('before main asks nothing is told; what was under way then is told as everything', () => {
   const { watch, told } = open()
   watch.begun(1)

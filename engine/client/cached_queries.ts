@@ -68,6 +68,8 @@ export class CachedQueries {
     answerMs: number,
     signal: AbortSignal | undefined,
   ): Promise<QueryResult> {
+    if (typeof options !== 'object' || options === null)
+      throw new TypeError('cache takes an object of options')
     checkNames(options, NAMES)
     const eagerMs = eagerMsOf(options)
     const found = this.inPlace(statement, eagerMs)

@@ -13,12 +13,13 @@
  *      stale, or due for a refresh ahead: answered, and a flight goes without anybody waiting for it */
 
 import { TAG_COUNT_MAX } from '../cache/segment.ts'
-import { wallMs } from '../clock.ts'
+import { monotonicMs, wallMs } from '../clock.ts'
 import { HearthError } from '../errors.ts'
 import type { QueryCacheFigures } from '../figures.ts'
 import { PART_BYTES, QUERY_FLIGHT_COUNT_MAX } from '../limits.ts'
 import type { Lease, Receiver } from '../pool/lease.ts'
 import { BodyReader } from '../protocol/body.ts'
+import { decodeError } from '../protocol/error_frame.ts'
 import { databaseTag, queryKey, statementPrefix, tableTag } from '../protocol/query_key.ts'
 import { OPS, REPLIES } from '../protocol/spec.ts'
 import type { RingReader } from '../ring/reader.ts'
@@ -34,6 +35,8 @@ const DEFAULT_DATABASE = 'main'
 /** A result of more tables is not kept: an entry has room for so many tags, the caller's included. */
 const TABLE_COUNT_MAX = 16
 const REFUSAL_COUNT_MAX = 1_000
+/** Tags that were ended while anything was airborne; past it, all of them were. */
+const ENDED_COUNT_MAX = 4_096
 const OWN_TAG_COUNT_MAX = TAG_COUNT_MAX - TABLE_COUNT_MAX - 1
 
 export class QueryCache {
@@ -61,10 +64,12 @@ export class QueryCache {
   /** Invalidations so far; and of the tags that were ended while anything was airborne, at which count. */
   private count = 0
   private readonly endedAt = new Map<string, number>()
+  /** At which count any may have been. */
+  private allEndedAt = 0
   private watched: Lease | undefined
   /** Statements whose results may not be kept, by the prefix of their keys: with each of these a request goes its own way. */
   private readonly refusals = new Set<string>()
-  /** Those that anything was asked of. */
+  /** Those that anything was kept of. */
   private readonly databases = new Set<string>()
 
   constructor(state: CacheState, keep: CacheKeep, sql: SqlOps, engineId: string) {
@@ -87,7 +92,7 @@ export class QueryCache {
       throw new HearthError('BAD_REQUEST', `a result has at most ${OWN_TAG_COUNT_MAX} tags`)
     const bodyAt = request.at
     const database = request.text() || DEFAULT_DATABASE
-    request.uint()
+    const untilMs = monotonicMs() + (request.uint() || Number.POSITIVE_INFINITY)
     request.textRange()
     const sql = request.text()
     const paramsAt = request.raw()
@@ -104,7 +109,7 @@ export class QueryCache {
     if (known !== undefined && this.isCurrent(known)) {
       if (!isAnswered) {
         this.figures.shared++
-        known.join(replies, id)
+        known.join(replies, id, untilMs)
       }
       return true
     }
@@ -117,7 +122,7 @@ export class QueryCache {
       return true
     }
     if (!this.begin(flight)) return false
-    flight.join(replies, id)
+    flight.join(replies, id, untilMs)
     return true
   }
 
@@ -171,7 +176,11 @@ export class QueryCache {
 
   /** Nothing of its database was written since it was sent, as far as main was told. */
   private isCurrent(flight: QueryFlight): boolean {
-    return (this.endedAt.get(anyOf(flight.database)) ?? 0) <= flight.sentAt
+    return !this.hasEndedSince(anyOf(flight.database), flight.sentAt)
+  }
+
+  private hasEndedSince(name: string, count: number): boolean {
+    return Math.max(this.allEndedAt, this.endedAt.get(name) ?? 0) > count
   }
 
   /** Sends a flight on its way, by tier 2 if that may have it. False: no room, and nothing has happened. */
@@ -196,7 +205,6 @@ export class QueryCache {
     const lease = this.sql.openLease()
     if (!this.watch(lease)) return false
     if (this.airborne.size === 0) this.endedAt.clear()
-    this.databases.add(flight.database)
     flight.sentAt = this.count
     const { hash } = flight.place
     const { body } = flight
@@ -248,13 +256,25 @@ export class QueryCache {
         return
       }
       this.end(flight)
-      if (reply.op === REPLIES.ROWS.code) this.store(flight, reply)
-      flight.answer(reply.op, reply.bytes, reply.start, reply.end)
+      const { op, bytes, start, end } = reply
+      if (op === REPLIES.ERROR.code && decodeError(bytes, start, end).code === 'TIMEOUT')
+        this.goOnFor(flight.patient(monotonicMs()))
+      if (op === REPLIES.ROWS.code) this.store(flight, reply)
+      flight.answer(op, bytes, start, end)
     },
     fail: (error, flight) => {
       this.end(flight)
       flight.fail(error)
     },
+  }
+
+  /** Those who would have waited longer than the one who came first. */
+  private goOnFor(flight: QueryFlight | undefined): void {
+    if (flight === undefined) return
+    const { key } = flight.place
+    if (!this.flights.has(key)) this.flights.set(key, flight)
+    this.airborne.add(flight)
+    this.goOn(flight)
   }
 
   /** Its result may not be kept, so it is for one alone: it may be another for each. */
@@ -278,12 +298,13 @@ export class QueryCache {
     }
     const ofTables = tables.map(oid => tableTag(database, oid))
     const names = [databaseTag(database), ...ofTables, ...keeping.tags]
-    if (names.some(name => (this.endedAt.get(name) ?? 0) > sentAt)) {
+    if (names.some(name => this.hasEndedSince(name, sentAt))) {
       this.figures.overtaken++
       return
     }
     const expiresAtMs = this.state.expiryOf(keeping.ttl)
     const { keyBytes, hash } = flight.place
+    this.databases.add(database)
     this.keep.store(hash, keyBytes, bytes, start, end, expiresAtMs, keeping.staleMs, names)
     this.figures.stored++
   }
@@ -330,7 +351,8 @@ export class QueryCache {
   }
 
   private everythingWritten(): void {
-    for (const database of this.databases) this.written(database, [])
+    const airborne = [...this.airborne].map(({ database }) => database)
+    for (const database of new Set([...this.databases, ...airborne])) this.written(database, [])
   }
 
   private written(database: string, tables: readonly number[]): void {
@@ -345,6 +367,10 @@ export class QueryCache {
   private note(names: readonly string[]): void {
     this.count++
     if (this.airborne.size === 0) return
+    if (this.endedAt.size + names.length > ENDED_COUNT_MAX) {
+      this.endedAt.clear()
+      this.allEndedAt = this.count
+    }
     for (const name of names) this.endedAt.set(name, this.count)
   }
 }

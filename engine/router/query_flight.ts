@@ -1,14 +1,20 @@
 /** QueryFlight: one statement on its way to Postgres, for all who ask for the same result meanwhile.
  *  Owns:   who waits for it, and what is known of it so far.   Not here: where its result goes (query_cache.ts).
  *  Thread: main.
- *  Holds:  each who waits is answered once, unless its connection is gone. */
+ *  Holds:  (1) each who waits is answered once, unless its connection is gone.  (2) nobody's request ends by another's deadline. */
 
 import type { HearthError } from '../errors.ts'
+import { BodyReader, SCALAR_BYTES_MAX, writeUint } from '../protocol/body.ts'
 import type { ReplyWriter } from './reply.ts'
+
+/** Who has less left than this is told that the time is over. */
+const PATIENCE_MS = 10
 
 interface Waiter {
   readonly replies: ReplyWriter
   readonly id: number
+  /** When its own deadline passes, in milliseconds of the monotonic clock. */
+  readonly untilMs: number
 }
 
 /** What a request for a cached result says of its keeping. */
@@ -55,9 +61,9 @@ export class QueryFlight {
     return this.waiters.length === 0 && !this.isRefresh
   }
 
-  join(replies: ReplyWriter, id: number): void {
+  join(replies: ReplyWriter, id: number, untilMs: number): void {
     replies.inflight++
-    this.waiters.push({ replies, id })
+    this.waiters.push({ replies, id, untilMs })
   }
 
   /** Forgets the requests of a connection, or the one with an id; whether there was any. Each is told `error`, if that is given. */
@@ -82,6 +88,27 @@ export class QueryFlight {
       other.waiters.push(waiter)
       return other
     })
+  }
+
+  /** Its deadline, the first one's, has passed: those whose own has not, in a flight that lasts as long as any of them. */
+  patient(nowMs: number): QueryFlight | undefined {
+    const isPatient = (waiter: Waiter, index: number) =>
+      index > 0 && waiter.untilMs > nowMs + PATIENCE_MS
+    const patient = this.waiters.filter(isPatient)
+    if (patient.length === 0) return undefined
+    this.waiters = this.waiters.filter((waiter, index) => !isPatient(waiter, index))
+    const leftMs = Math.ceil(Math.max(...patient.map(({ untilMs }) => untilMs)) - nowMs)
+    const { place, database, keeping, body } = this
+    const reader = new BodyReader().reset(body, 0, body.length)
+    reader.textRange()
+    const head = body.subarray(0, reader.at)
+    reader.uint()
+    const timeout = Buffer.allocUnsafe(SCALAR_BYTES_MAX)
+    const end = writeUint(timeout, 0, Number.isFinite(leftMs) ? leftMs : 0)
+    const lasting = Buffer.concat([head, timeout.subarray(0, end), body.subarray(reader.at)])
+    const other = new QueryFlight(place, database, keeping, lasting, false)
+    other.waiters = patient
+    return other
   }
 
   answer(op: number, bytes: Buffer, start: number, end: number): void {

@@ -9,7 +9,7 @@
  *      QUERY_TO_CACHE ─ known? ─▶ CACHEABLE, or why not ─▶ run */
 
 import { monotonicMs } from '../../engine/clock.ts'
-import { isHearthError, toHearthError } from '../../engine/errors.ts'
+import { HearthError, isHearthError, toHearthError } from '../../engine/errors.ts'
 import {
   SCALAR_BYTES_MAX,
   textBytesMax,
@@ -29,6 +29,8 @@ import type { WriteWatch } from './write_watch.ts'
 export class CachedOps {
   private readonly writes: WriteWatch
   private readonly underway: Underway
+  /** Databases of which a statement came since main watches. */
+  private readonly watched = new Set<PostgresDatabase>()
 
   constructor(writes: WriteWatch, underway: Underway) {
     this.writes = writes
@@ -37,6 +39,11 @@ export class CachedOps {
 
   /** Runs a statement once its facts are known. Throws BAD_REQUEST. */
   query(database: PostgresDatabase, frame: QueryFrame, isToCache: boolean, nowMs: number): void {
+    if (!this.watched.has(database)) {
+      // Found for explain() or a retry: DDL that came since then was not noticed.
+      this.watched.add(database)
+      database.analysis.forgetAll()
+    }
     const statement = database.statements.look(frame.sql)
     const facts = database.analysis.of(statement, nowMs)
     if (facts !== undefined) return this.run(database, frame, facts, isToCache, nowMs)
@@ -56,7 +63,9 @@ export class CachedOps {
       underway.end(ticket)
       try {
         if (isUnwanted) throw givenUpError(false, correlationId)
-        this.run(database, kept, found, isToCache, monotonicMs())
+        const foundMs = monotonicMs()
+        const timeoutMs = leftOf(frame, foundMs - nowMs)
+        this.run(database, { ...kept, timeoutMs }, found, isToCache, foundMs)
         database.flush()
       } catch (error) {
         writes.fail(ticket, isHearthError(error) ? error : toHearthError(error, 'PROTOCOL'))
@@ -81,6 +90,9 @@ export class CachedOps {
   ): void {
     const { writes } = this
     writes.expect(frame.ticket, database.name, facts.writes)
+    // Nothing but what the server is asked about: a command is run as it comes, and CALL may have committed before it fails.
+    if (facts.side === 'unknown' && database.statements.look(frame.sql).isPreparable)
+      writes.expectRefusal(frame.ticket)
     if (facts.mayChangeSchema) {
       database.analysis.forgetAll()
       writes.after(frame.ticket, () => database.analysis.forgetAll())
@@ -102,4 +114,12 @@ export class CachedOps {
     for (const table of tables) at = writeUint(body, at, table)
     this.writes.reply(REPLIES.CACHEABLE.code, ticket, body, 0, at)
   }
+}
+
+/** What is left of a deadline; 0: there is none. Throws TIMEOUT. */
+function leftOf({ timeoutMs, correlationId }: QueryFrame, goneMs: number): number {
+  if (timeoutMs === 0) return 0
+  if (goneMs < timeoutMs) return Math.ceil(timeoutMs - goneMs)
+  const text = `what the statement writes was not known after ${Math.round(goneMs)} ms; nothing was sent`
+  throw new HearthError('TIMEOUT', text, { correlationId })
 }

@@ -16,6 +16,8 @@ export interface Analysed {
 export class SessionWrites {
   private readonly writes: WriteWatch
   private readonly databases = new Map<number, Analysed>()
+  /** Handles whose end may change what names mean. */
+  private readonly changing = new Set<number>()
 
   constructor(writes: WriteWatch) {
     this.writes = writes
@@ -23,29 +25,38 @@ export class SessionWrites {
 
   /** A handle is given out; `statement`: what it runs from the beginning. */
   opened(handle: number, database: Analysed, statement?: Statement): void {
-    if (!this.writes.isOn) return
     this.databases.set(handle, database)
-    const written = statement === undefined ? [] : writtenBy(database, statement)
+    // Before anybody watches nothing is looked into.
+    if (!this.writes.isOn) return void this.changing.add(handle)
+    const written = statement === undefined ? [] : this.writtenBy(handle, database, statement)
     this.writes.opened(handle, database.name, written)
   }
 
   /** A statement runs in the transaction of a handle. */
   runs(handle: number, statement: Statement): void {
     const database = this.databases.get(handle)
-    if (database !== undefined) this.writes.wrote(handle, writtenBy(database, statement))
+    if (database === undefined || !this.writes.isOn) return
+    this.writes.wrote(handle, this.writtenBy(handle, database, statement))
   }
 
   /** The request with this ticket ends what stands behind a handle. */
   ends(ticket: number, handle: number): void {
-    if (!this.writes.isOn) return
+    const database = this.databases.get(handle)
+    const isChanging = this.changing.delete(handle)
     this.databases.delete(handle)
+    if (!this.writes.isOn) return
     this.writes.ends(ticket, handle)
+    // Until now others were told by the server what names meant before: a new body of a function locks nobody out.
+    if (isChanging) this.writes.after(ticket, () => database?.analysis.forgetAll())
   }
-}
 
-function writtenBy({ analysis }: Analysed, statement: Statement): Written {
-  const facts = analysis.of(statement)
-  if (facts === undefined) void analysis.find(statement)
-  if (facts?.mayChangeSchema === true) analysis.forgetAll()
-  return facts?.writes ?? 'everything'
+  private writtenBy(handle: number, { analysis }: Analysed, statement: Statement): Written {
+    const facts = analysis.of(statement)
+    if (facts === undefined) void analysis.find(statement)
+    if (facts?.mayChangeSchema === true) {
+      analysis.forgetAll()
+      this.changing.add(handle)
+    }
+    return facts?.writes ?? 'everything'
+  }
 }

@@ -5,7 +5,8 @@
  *  Holds:  (1) it stands between the handlers and the ring: the reply to whatever may have written goes through here, and the ring
  *          keeps order, so main ends what was cached before it can acknowledge anything.  (2) a failed request is told too: it
  *          may have had its effect.  (3) what a transaction has written is told with its end, whichever that is.  (4) before main
- *          asks for it nothing is looked into; what is under way then is told as everything. */
+ *          asks for it nothing is looked into; what is under way then is told as everything, and so is what is under way when the
+ *          schema changes. */
 
 import type { HearthError } from '../../engine/errors.ts'
 import { TICKET_COUNT_MAX } from '../../engine/limits.ts'
@@ -26,6 +27,7 @@ interface Pending {
   readonly database: string
   written: Written
   act?: () => void
+  isDoubtful?: boolean
 }
 
 /** Of INVALIDATED: any that is configured. */
@@ -69,7 +71,13 @@ export class WriteWatch implements Replies {
     if (written.length > 0) this.pending.set(ticket, { database, written })
   }
 
-  /** Once the request with this ticket is answered, something of the worker's own is to be done. */
+  /** The request with this ticket is one the server did not understand: should it say so again, nothing was run. */
+  expectRefusal(ticket: number): void {
+    const known = this.pending.get(ticket)
+    if (known !== undefined) known.isDoubtful = true
+  }
+
+  /** Once the request with this ticket is answered, names may mean something else: then that is to be done. */
   after(ticket: number, act: () => void): void {
     const known = this.pending.get(ticket)
     if (known !== undefined) known.act = act
@@ -110,8 +118,17 @@ export class WriteWatch implements Replies {
   }
 
   fail(ticket: number, error: HearthError): void {
+    if (this.pending.get(ticket)?.isDoubtful === true && isNotUnderstood(error))
+      this.pending.delete(ticket)
     this.settle(ticket)
     this.ring.fail(ticket, error)
+  }
+
+  /** What was expected of those who run yet was found out before. */
+  private changed(act: () => void): void {
+    act()
+    for (const each of this.pending.values()) each.written = 'everything'
+    for (const each of this.open.values()) each.written = 'everything'
   }
 
   private settle(ticket: number): void {
@@ -120,7 +137,7 @@ export class WriteWatch implements Replies {
     const known = this.pending.get(ticket)
     if (known === undefined) return
     this.pending.delete(ticket)
-    known.act?.()
+    if (known.act !== undefined) this.changed(known.act)
     this.tell(known.database, known.written)
   }
 }
@@ -128,6 +145,11 @@ export class WriteWatch implements Replies {
 function together(some: Written, more: Written): Written {
   if (some === 'everything' || more === 'everything') return 'everything'
   return [...new Set([...some, ...more])]
+}
+
+/** SQLSTATE class 42: syntax errors and unknown names. */
+function isNotUnderstood({ code, sqlState }: HearthError): boolean {
+  return code === 'DATABASE' && sqlState?.startsWith('42') === true
 }
 
 const UNKNOWN: Pending = { database: ANY_DATABASE, written: 'everything' }

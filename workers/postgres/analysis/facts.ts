@@ -61,10 +61,17 @@ export function factsOfCommand(statement: Statement): Facts | undefined {
     const cacheRefusal = `what ${name} answers is about the server, not from tables`
     return { ...unknownFacts(cacheRefusal), side: 'read', writes: NOTHING, doubt: undefined }
   }
+  if (CHANGES_NO_DATA.test(word)) {
+    const cacheRefusal = `${name} answers nothing from tables`
+    return { ...unknownFacts(cacheRefusal), side: 'read', writes: NOTHING, doubt: undefined }
+  }
   const doubt = `what ${name} does is not known in advance`
   return { ...unknownFacts(doubt), mayChangeSchema: !KEEPS_SCHEMA.test(word) }
 }
 
+/** What nested transactions are made of (ROLLBACK TO SAVEPOINT), and commands that run nothing of a user's. */
+const CHANGES_NO_DATA = /^(savepoint|release|rollback|lock|notify)$/
+
 /** Commands after which names still mean what they meant. Not DO and CALL, which may run anything. */
 const KEEPS_SCHEMA =
-  /^(abort|analyze|analyse|begin|checkpoint|close|cluster|commit|copy|deallocate|declare|discard|end|explain|fetch|listen|load|lock|move|notify|prepare|refresh|reindex|release|reset|rollback|savepoint|set|start|truncate|unlisten|vacuum)$/
+  /^(abort|analyze|analyse|begin|checkpoint|close|cluster|commit|copy|deallocate|declare|discard|end|explain|fetch|listen|load|move|prepare|refresh|reindex|reset|set|start|truncate|unlisten|vacuum)$/

@@ -8,7 +8,8 @@
  *  Text that users wrote stands in them with its spaces, brackets and backslashes escaped, so no name looks like two fields. From
  *  one tree to the next goes `seen`, which says of what was found:
  *
- *      f  a function ─▶ its body, if that is a tree too (BEGIN ATOMIC, RETURN); the parts of an aggregate
+ *      f  a function ─▶ its body, if that is a tree too (BEGIN ATOMIC, RETURN), and the defaults of its arguments; the parts of an
+ *         aggregate
  *      r  a relation that is named ─▶ the query of a view, the policies of a table, c: its partitions and heirs
  *      w  one that is written, how (ops, columns) ─▶ defaults, CHECKs, domains, heirs, the tables behind a view, and by foreign keys
  *         that cascade the tables that refer to it
@@ -83,8 +84,8 @@ with recursive seen(kind, id, ops, cols) as (
 union
   select next.kind, next.id, next.ops, next.cols from seen s cross join lateral (
     select found.* from (
-      select p.prosqlbody::text from pg_proc p
-      where s.kind = 'f' and p.oid = s.id and p.prosqlbody is not null
+      select concat(p.prosqlbody::text, p.proargdefaults::text) from pg_proc p
+      where s.kind = 'f' and p.oid = s.id and (p.prosqlbody is not null or p.proargdefaults is not null)
     union all
       select w.ev_action::text from pg_rewrite w join pg_class c on c.oid = w.ev_class
       where s.kind = 'r' and w.ev_class = s.id and w.ev_type = '1' and c.relkind = 'v' and c.oid >= ${FIRST_USER_OID}

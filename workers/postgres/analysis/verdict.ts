@@ -44,7 +44,8 @@ function doubtOf({ functions, hidden, commands }: Answer): string | undefined {
   if (commands.length === 0) return 'there is no query in it'
   const hand = functions.find(isUnseenHand)
   if (hand !== undefined) return `it calls ${hand.name}(), which is VOLATILE and may write anything`
-  // STABLE and IMMUTABLE ones are kept from writing by the server itself.
+  // STABLE and IMMUTABLE ones are kept from writing by the server itself, but for VOLATILE ones that an unseen body calls, against
+  // what it has declared.
   const [first] = hidden
   if (first !== undefined)
     return `${first}, which may write anything${first.startsWith('trigger') ? ' (declared STABLE, it may not)' : ''}`
@@ -119,7 +120,8 @@ function functionRefusal(each: FunctionRow): string | undefined {
 
 /** Whether a text has one of the words in it that the input of dates and times reads as a moment. */
 export function namesMoment(text: string): boolean {
-  return /\b(?:now|today|tomorrow|yesterday)\b(?!\s*\()/i.test(text)
+  // A digit may stand before it ('10:00today'), and an escape for any letter of it.
+  return text.includes('\\') || /(?<![a-z_])(?:now|today|tomorrow|yesterday)\b(?!\s*\()/i.test(text)
 }
 
 function distinct<T>(values: readonly T[]): T[] {
