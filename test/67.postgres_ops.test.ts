@@ -60,7 +60,7 @@ function decoded(op: number, body: Buffer): unknown {
 
 function requestOf(name: string, sql: string, params: unknown = [], timeoutMs = 1_000): Buffer {
   return Buffer.concat(
-    [name, timeoutMs, 'correlation-7', sql, params].map(value => encodeValue(value)),
+    [name, timeoutMs, 0, 'correlation-7', sql, params].map(value => encodeValue(value)),
   )
 }
 

@@ -190,7 +190,7 @@ describe('CANCEL by hand', () => {
     const raw = await RawClient.open(socket)
     t.after(() => raw.close())
     await raw.hello()
-    raw.send(frame(OPS.QUERY.code, 5, 'main', 20_000, 'c', SLOW, []))
+    raw.send(frame(OPS.QUERY.code, 5, 'main', 20_000, 0, 'c', SLOW, []))
     await untilActive()
     raw.send(frame(OPS.CANCEL.code, 5))
     const reply = await raw.reply(5)
@@ -206,7 +206,7 @@ describe('CANCEL by hand', () => {
     const [one, two] = [await RawClient.open(socket), await RawClient.open(socket)]
     t.after(() => Promise.all([one.close(), two.close()]))
     for (const raw of [one, two]) await raw.hello()
-    one.send(frame(OPS.QUERY.code, 5, 'main', 5_000, 'c', 'select pg_sleep(0.3)', []))
+    one.send(frame(OPS.QUERY.code, 5, 'main', 5_000, 0, 'c', 'select pg_sleep(0.3)', []))
     await untilActive()
     two.send(frame(OPS.CANCEL.code, 5))
     assert.notEqual((await one.reply(5)).op, REPLIES.ERROR.code)

@@ -121,7 +121,7 @@ const CODED: [string, () => Buffer, keyof typeof ERRORS][] = [
   ['a durability that is none', () => set(7, 'k', 1, null, 9), 'BAD_REQUEST'],
   [
     'SQL where no database is configured',
-    () => frame(OPS.QUERY.code, 7, 'main', 1_000, 'c', 'select 1', []),
+    () => frame(OPS.QUERY.code, 7, 'main', 1_000, 0, 'c', 'select 1', []),
     'NOT_CONFIGURED',
   ],
 ]

@@ -129,7 +129,7 @@ function wellFormed(random: Random): Buffer {
           ),
         () => del(random.next(), key),
         () => frame(OPS.KEYS.code, random.next(), 'fuzz:*', '', 10),
-        () => frame(OPS.QUERY.code, random.next(), 'main', 1_000, 'c', 'select 1', [1, 'two']),
+        () => frame(OPS.QUERY.code, random.next(), 'main', 1_000, 0, 'c', 'select 1', [1, 'two']),
         () => frame(OPS.CANCEL.code, random.next()),
         () => frame(OPS.BEGIN.code, random.next(), 'main', 0, 0, 'c', 'serializable', 3),
         () => frame(OPS.EXECUTE.code, random.next(), random.next(), 0, 'c', 'select 1', []),

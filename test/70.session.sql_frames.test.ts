@@ -22,7 +22,7 @@ before(async () => {
 const LIMITS = ['main', 0, 0, 'c'] as const
 /** By operation, a body that is well formed; `handle` is of something that is open. */
 const BODIES: [keyof typeof OPS, (handle: number) => unknown[]][] = [
-  ['QUERY', () => ['main', 1_000, 'c', 'select $1::int', [1]]],
+  ['QUERY', () => ['main', 1_000, 0, 'c', 'select $1::int', [1]]],
   ['BEGIN', () => [...LIMITS, 'serializable', 3]],
   ['EXECUTE', handle => [handle, 0, 'c', 'select $1::int', [1]]],
   ['COMMIT', handle => [handle]],

@@ -3,6 +3,7 @@
  *  Holds:  a statement is sent to Postgres at most once; an error says whether it may have been carried out. */
 
 import { correlationId } from '../correlation.ts'
+import { PRIORITY, type Priority } from '../protocol/spec.ts'
 import { CachedQueries, type QueryCacheOptions } from './cached_queries.ts'
 import type { Connection } from './connection.ts'
 import { type CopyOptions, type CopySource, copyFrom, copyTo } from './copy.ts'
@@ -19,6 +20,9 @@ export interface QueryOptions {
   readonly timeoutMs?: number
   /** Aborted: the statement is cancelled at the server, and the promise rejects at once with the signal's reason. */
   readonly signal?: AbortSignal
+  /** Whose turn is first when statements wait for a connection: `critical`, `normal` (the default), `batch`. A critical read may
+   *  also go to the primary when that is quicker. */
+  readonly priority?: Priority
   /** Takes the result from the cache, or keeps it there, if that may be: a write of a table that it reads ends it. */
   readonly cache?: QueryCacheOptions
 }
@@ -53,7 +57,7 @@ export interface ListenOptions {
 const QUERY_MS = 30_000
 /** The engine answers with the statement's own TIMEOUT first. */
 const ANSWER_MS = 2_000
-const QUERY_OPTIONS = ['timeoutMs', 'signal', 'cache']
+const QUERY_OPTIONS = ['timeoutMs', 'signal', 'cache', 'priority']
 
 export class Database {
   private readonly connection: Connection
@@ -78,13 +82,14 @@ export class Database {
     checkSignal(options.signal)
     const timeoutMs = milliseconds('timeoutMs', options.timeoutMs, QUERY_MS)
     const { cache, signal } = options
+    const priority = priorityOf(options.priority)
     const database = this.name
     if (cache !== undefined) {
-      const statement = { database, timeoutMs, sql, params }
+      const statement = { database, timeoutMs, priority, sql, params }
       const answer = this.cached.query(statement, cache, timeoutMs + ANSWER_MS, signal)
       return answer as Promise<QueryResult<Row>>
     }
-    const statement = { database, timeoutMs, correlationId: correlationId(), sql, params }
+    const statement = { database, timeoutMs, priority, correlationId: correlationId(), sql, params }
     const answer = this.connection.request(
       new QueryRequest(statement),
       timeoutMs + ANSWER_MS,
@@ -159,4 +164,10 @@ export class Database {
   copyTo(sql: string, options: CopyOptions = {}): AsyncGenerator<Buffer, void, void> {
     return copyTo(this.connection, this.name, sql, options)
   }
+}
+
+function priorityOf(name: Priority | undefined): number {
+  if (name === undefined) return PRIORITY.normal
+  if (Object.hasOwn(PRIORITY, name)) return PRIORITY[name]
+  throw new TypeError(`priority must be one of ${Object.keys(PRIORITY).join(', ')}`)
 }

@@ -19,6 +19,7 @@ import type { Request } from './inflight.ts'
 export interface StatementRequest {
   readonly database: string
   readonly timeoutMs: number
+  readonly priority: number
   readonly correlationId: string
   readonly sql: string
   readonly params: readonly unknown[]
@@ -44,13 +45,13 @@ export class QueryRequest implements Request {
   bodyBytesMax(): number {
     const { database, correlationId, sql } = this.statement
     const textBytes = textBytesMax(database) + textBytesMax(correlationId) + textBytesMax(sql)
-    return textBytes + SCALAR_BYTES_MAX + this.paramsBytesMax
+    return textBytes + SCALAR_BYTES_MAX * 2 + this.paramsBytesMax
   }
 
   write(target: Buffer, at: number): number {
-    const { database, timeoutMs, correlationId, sql, params } = this.statement
+    const { database, timeoutMs, priority, correlationId, sql, params } = this.statement
     let end = writeText(target, at, database)
-    end = writeUint(target, end, timeoutMs)
+    end = writeUint(target, writeUint(target, end, timeoutMs), priority)
     end = writeText(target, end, correlationId)
     end = writeText(target, end, sql)
     if (this.encoded !== undefined) return end + this.encoded.copy(target, end)

@@ -15,6 +15,7 @@ export const QUERY_CACHE_OPS = {
       ['tags', 'texts'],
       ['database', 'text'],
       ['timeoutMs', 'uint'],
+      ['priority', 'uint'],
       ['correlationId', 'text'],
       ['sql', 'text'],
       ['params', 'raw'],
@@ -42,6 +43,7 @@ export const QUERY_CACHE_OPS = {
     args: [
       ['database', 'text'],
       ['timeoutMs', 'uint'],
+      ['priority', 'uint'],
       ['correlationId', 'text'],
       ['sql', 'text'],
       ['params', 'any'],

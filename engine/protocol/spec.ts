@@ -99,6 +99,7 @@ export const OPS = {
     args: [
       ['database', 'text'],
       ['timeoutMs', 'uint'],
+      ['priority', 'uint'],
       ['correlationId', 'text'],
       ['sql', 'text'],
       ['params', 'any'],
@@ -106,7 +107,7 @@ export const OPS = {
     on: 'both',
     worker: 'postgres',
     replies: ['ROWS'],
-    doc: 'One statement, autocommit.',
+    doc: 'One statement, autocommit. Priority: 0 normal, 1 critical, 2 batch.',
   },
   CANCEL: {
     code: 0x21,
@@ -441,6 +442,10 @@ export type ReplyName = keyof typeof REPLIES
 
 export const OP_BY_CODE: ReadonlyMap<number, OpName> = byCode(OPS)
 export const REPLY_BY_CODE: ReadonlyMap<number, ReplyName> = byCode(REPLIES)
+
+/** Priorities of QUERY, as they stand in the frame. */
+export const PRIORITY = { normal: 0, critical: 1, batch: 2 } as const
+export type Priority = keyof typeof PRIORITY
 
 /** Flags of BEGIN. */
 export const BEGIN_FLAGS = { readOnly: 1, deferrable: 2 } as const

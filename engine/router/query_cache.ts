@@ -93,6 +93,7 @@ export class QueryCache {
     const bodyAt = request.at
     const database = request.text() || DEFAULT_DATABASE
     const untilMs = monotonicMs() + (request.uint() || Number.POSITIVE_INFINITY)
+    request.uint()
     request.textRange()
     const sql = request.text()
     const paramsAt = request.raw()

@@ -35,6 +35,7 @@ export class SqlOps {
     const request = this.request.reset(bytes, start, end)
     request.textRange()
     request.uint()
+    request.uint()
     request.textRange()
     request.textRange()
     request.raw()

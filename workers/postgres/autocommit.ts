@@ -50,6 +50,7 @@ export class Autocommit {
 /** One request on its way. */
 class Job implements Borrower, Cancelable {
   readonly correlationId: string
+  readonly priority: number | undefined
   readonly startedMs = monotonicMs()
   readonly acquireUntilMs: number
   private readonly pool: Pool
@@ -67,7 +68,7 @@ class Job implements Borrower, Cancelable {
     pool: Pool,
     statement: Statement,
     params: Parameter[],
-    { timeoutMs, correlationId }: QueryRequest,
+    { timeoutMs, correlationId, priority }: QueryRequest,
     resolve: (body: Buffer) => void,
     reject: (error: HearthError) => void,
   ) {
@@ -76,6 +77,7 @@ class Job implements Borrower, Cancelable {
     this.statement = statement
     this.params = params
     this.correlationId = correlationId
+    this.priority = priority
     this.deadlineMs = this.startedMs + (timeoutMs || statementTimeoutMs)
     this.acquireUntilMs = Math.min(this.deadlineMs, this.startedMs + acquireTimeoutMs)
     this.resolve = resolve

@@ -34,6 +34,8 @@ export interface QueryRequest {
   /** From now, the wait for a connection included. 0: the pool's statement timeout. */
   readonly timeoutMs: number
   readonly correlationId: string
+  /** As in a frame: see priority.ts. */
+  readonly priority?: number
 }
 
 export interface PoolOptions {

@@ -118,11 +118,13 @@ class PostgresHandler implements Handler {
       const reader = this.reader.reset(bytes, start, end)
       const name = reader.text()
       const timeoutMs = reader.uint()
+      const priority = reader.uint()
       const correlationId = reader.text()
       const sql = reader.text()
       const place = { bytes, start: reader.raw(), end }
       const isToCache = op === OPS.QUERY_TO_CACHE.code
-      const frame = { ticket, sql, timeoutMs, correlationId, client, isFresh: isToCache, ...place }
+      const asked = { ticket, sql, timeoutMs, priority, correlationId, client }
+      const frame = { ...asked, isFresh: isToCache, ...place }
       const database = this.database(name, correlationId)
       if (isToCache || this.writes.isOn) this.cached.query(database, frame, isToCache, this.nowMs)
       else database.query(frame, this.writes, this.nowMs)

@@ -40,6 +40,8 @@ export interface QueryFrame {
   readonly sql: string
   /** From now, the wait for a connection included. 0: the pool's statement timeout. */
   readonly timeoutMs: number
+  /** As in the frame, see PRIORITY; left out: normal. */
+  readonly priority?: number
   readonly correlationId: string
   readonly bytes: Buffer
   readonly start: number
@@ -160,6 +162,7 @@ export class PostgresDatabase {
     job.paramsStart = params.start
     job.paramsEnd = params.end
     job.acquireUntilMs = Math.min(deadlineMs, nowMs + spec.acquireTimeoutMs)
+    if (frame.priority !== undefined) job.priority = frame.priority
     if (this.cluster !== undefined) {
       job.client = frame.client ?? 0
       job.isRead = this.mayLeave(statement)
@@ -362,7 +365,7 @@ export class PostgresDatabase {
         throw new HearthError('BAD_REQUEST', 'params must be an array', { correlationId })
       const timeoutMs = Math.max(1, deadlineMs - monotonicMs())
       const task = server.pool.start(
-        { sql: statement.sql, params, timeoutMs, correlationId },
+        { sql: statement.sql, params, timeoutMs, correlationId, priority: job.priority },
         body => {
           if (!underway.end(ticket)) return
           this.ended(server, job, undefined)

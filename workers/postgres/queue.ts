@@ -1,14 +1,17 @@
-/** Queue: those who wait for a connection, in the order in which they came.
+/** Queue: those who wait for a connection, by priority and in the order in which they came.
  *  Owns:   the borrowers until they are taken or answered.   Thread: postgres worker.
  *  Holds:  at most WAITING_COUNT_MAX; each leaves by its deadline. */
 
 import type { HearthError } from '../../engine/errors.ts'
 import { WAITING_COUNT_MAX } from './database.ts'
 import type { Member } from './lists.ts'
+import { placeIn } from './priority.ts'
 
 /** Whoever wants a connection for himself for a while: one statement (autocommit.ts), a transaction (transaction.ts) … */
 export interface Borrower {
   readonly correlationId: string
+  /** As in a frame: see priority.ts. */
+  readonly priority?: number | undefined
   readonly startedMs: number
   /** The wait for a connection ends here. */
   readonly acquireUntilMs: number
@@ -42,7 +45,9 @@ export class Queue {
   }
 
   push(borrower: Borrower): void {
-    this.borrowers.push(borrower)
+    const place = placeIn(this.borrowers, this.first, borrower)
+    if (place === this.borrowers.length) this.borrowers.push(borrower)
+    else this.borrowers.splice(place, 0, borrower)
     if (this.count > this.countMost) this.countMost = this.count
   }
 

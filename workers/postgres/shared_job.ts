@@ -2,6 +2,7 @@
  *  Owns:   nothing.   Thread: postgres worker.
  *  Holds:  `isDone` turns true once, with its one answer. */
 
+import { PRIORITY } from '../../engine/protocol/spec.ts'
 import type { Replies } from '../handler.ts'
 import type { Slot } from './lane.ts'
 import { UNTRIED } from './retries.ts'
@@ -38,6 +39,8 @@ export interface SharedJob {
   /** A cancel was asked for while it ran. */
   cancelledMs: number
   isDone: boolean
+  /** As in the frame: see priority.ts. */
+  priority: number
   /** Whose it is; 0 where nobody tells. */
   client: number
   /** It is known to change nothing: any server may have it, and it may be asked twice. */
@@ -77,6 +80,7 @@ export function jobOf(
     isMended: false,
     cancelledMs: 0,
     isDone: false,
+    priority: PRIORITY.normal,
     client: 0,
     isRead: false,
     isFresh: false,

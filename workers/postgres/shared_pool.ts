@@ -91,8 +91,7 @@ export class SharedPool implements LaneEvents {
     if (this.isClosing) return this.fail(job, closedError(this.spec.name))
     this.figures.queries++
     const { isShort } = job.statement
-    const isFirst = isShort ? this.queue.short.count === 0 : this.queue.other.count === 0
-    const lane = !isFirst
+    const lane = !this.queue.isFirst(job)
       ? undefined
       : isShort
         ? this.choice.forShort(nowMs)

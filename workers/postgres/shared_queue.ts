@@ -1,8 +1,9 @@
-/** SharedQueue: jobs without a lane yet: those known to be short, and the others, each in the order in which they came.
+/** SharedQueue: jobs without a lane yet: those known to be short, and the others, each by priority and in the order in which they came.
  *  Owns:   the jobs until they are taken or answered.   Thread: postgres worker.
  *  Holds:  at most WAITING_COUNT_MAX together. */
 
 import { WAITING_COUNT_MAX } from './database.ts'
+import { goesBefore, placeIn } from './priority.ts'
 import type { SharedJob } from './shared_job.ts'
 
 export class SharedQueue {
@@ -28,6 +29,12 @@ export class SharedQueue {
     this.listOf(job).putBack(job)
   }
 
+  /** Whether nobody waits who goes before this one. */
+  isFirst(job: SharedJob): boolean {
+    const { head } = this.listOf(job)
+    return head === undefined || goesBefore(job, head)
+  }
+
   takeWhere(isTaken: (job: SharedJob) => boolean): SharedJob[] {
     return [...this.short.takeWhere(isTaken), ...this.other.takeWhere(isTaken)]
   }
@@ -50,7 +57,9 @@ class Fifo {
   }
 
   push(job: SharedJob): void {
-    this.jobs.push(job)
+    const place = placeIn(this.jobs, this.first, job)
+    if (place === this.jobs.length) this.jobs.push(job)
+    else this.jobs.splice(place, 0, job)
   }
 
   putBack(job: SharedJob): void {

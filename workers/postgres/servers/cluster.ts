@@ -7,6 +7,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { monotonicMs } from '../../../engine/clock.ts'
 import { HearthError } from '../../../engine/errors.ts'
+import { PRIORITY } from '../../../engine/protocol/spec.ts'
 import type { ClusterOptions, ServerFigures } from '../database.ts'
 import { isAnswer, knownOf } from '../fault.ts'
 import type { SharedJob } from '../shared_job.ts'
@@ -90,9 +91,12 @@ export class Cluster {
   }
 
   /** The same for a job. */
-  serverOf({ isRead, isFresh, client }: SharedJob, nowMs: number, except?: Server): Server {
+  serverOf(job: SharedJob, nowMs: number, except?: Server): Server {
+    const { isRead, isFresh, client, priority } = job
     const floor = isFresh ? Number.POSITIVE_INFINITY : (this.clock?.floors.of(client) ?? 0)
-    return this.serverAt(isRead, floor, nowMs, except)
+    const server = this.serverAt(isRead, floor, nowMs, except)
+    if (!isRead || priority !== PRIORITY.critical || server === this.primary) return server
+    return this.quicker(server, nowMs, except)
   }
 
   private serverAt(
@@ -114,6 +118,13 @@ export class Cluster {
     const isPrimaryUp = primary.state === 'up' && primary !== except
     if (this.choice.isBehind && isPrimaryUp) return primary
     return this.withoutReplica(floor, isPrimaryUp, except)
+  }
+
+  /** For what is critical: the primary, when it is up and would answer sooner. */
+  private quicker(replica: Server, nowMs: number, except: Server | undefined): Server {
+    const { primary } = this
+    const isFit = primary.state === 'up' && primary !== except
+    return isFit && this.choice.isQuicker(primary, replica, nowMs) ? primary : replica
   }
 
   /** Every server that may answer is looked at now. */
