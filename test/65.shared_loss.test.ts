@@ -221,7 +221,7 @@ test('without libpq every query says NOT_CONFIGURED and what to install, and non
   const script = `import { createPostgresHandler } from ${JSON.stringify(join(import.meta.dirname, '../workers/postgres/ops.ts'))}
     import { encodeValue } from ${JSON.stringify(join(import.meta.dirname, '../engine/protocol/payload.ts'))}
     const handler = createPostgresHandler({ databases: { main: { url: 'postgresql:///x' } } })
-    const body = Buffer.concat(['main', 1_000, 'c', 'select 1', []].map(encodeValue))
+    const body = Buffer.concat(['main', 1_000, 0, 'c', 'select 1', []].map(encodeValue))
     for (let ticket = 0; ticket < 3; ticket++) await new Promise(done => {
       const fail = (_, error) => done(console.log(error.code, error.message))
       handler.handle({ op: 0x20, ticket, bytes: body, start: 0, end: body.length }, { fail })
