@@ -2,12 +2,14 @@
  *  Owns:   dist/.   Thread: none; runs in the install, before `npm start` and before tests.
  *  Holds:  plain JavaScript that runs on Node 20, so that an install without the pinned runtime can say what is missing.
  *
- *  The daemon and the workers are one CommonJS file each: the ESM loader costs 4 MB in a process, unbundled files 2 MB. */
+ *  The daemon and the workers are one CommonJS file each, and one for each thing that only some need (build_parts.mjs): the
+ *  ESM loader costs 4 MB in a process, unbundled files 2 MB. */
 
 import { execFileSync, spawn } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { bundleProgram } from './build_parts.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const dist = join(root, 'dist')
@@ -66,7 +68,10 @@ async function bundleAll() {
   mkdirSync(dist, { recursive: true })
   // Bundles are CommonJS unless they say .mjs; the package itself is ESM.
   writeFileSync(join(dist, 'package.json'), '{ "type": "commonjs" }\n')
+  // A part that is no longer one would stay, and be packed.
+  for (const file of readdirSync(dist)) if (file.endsWith('.cjs')) rmSync(join(dist, file))
   const common = {
+    absWorkingDir: root,
     bundle: true,
     platform: 'node',
     target: 'node22',
@@ -88,17 +93,12 @@ async function bundleAll() {
     },
   }
   const from = path => join(root, path)
+  const program = settings => bundleProgram(esbuild, cjs, { root, dist, ...settings })
+  const programs = await Promise.all([
+    program({ name: 'daemon', entry: 'engine/daemon.ts' }),
+    program({ name: 'worker', entry: 'workers/entry.ts', isDefault: true }),
+  ])
   const bundles = await Promise.all([
-    esbuild.build({
-      ...cjs,
-      entryPoints: [from('engine/daemon.ts')],
-      outfile: join(dist, 'daemon.cjs'),
-    }),
-    esbuild.build({
-      ...cjs,
-      entryPoints: [from('workers/entry.ts')],
-      outfile: join(dist, 'worker.cjs'),
-    }),
     // Piscina starts this by its name, beside the file that holds Piscina itself.
     esbuild.build({
       ...cjs,
@@ -127,7 +127,8 @@ async function bundleAll() {
       outfile: join(dist, 'cli.mjs'),
     }),
   ])
-  writeLicenses(bundles.flatMap(({ metafile }) => Object.keys(metafile.inputs)))
+  const inputs = bundles.flatMap(({ metafile }) => Object.keys(metafile.inputs))
+  writeLicenses([...programs.flat(), ...inputs])
 }
 
 /** The licence of each package that has gone into a bundle, as it asks of those who pass it on. */
