@@ -5,6 +5,7 @@
  *          (2) what tier 2 says of a key is believed, and kept in tier 1, only while no write of the key is on its way, the key is
  *          not hidden, and no invalidation that could mean it is unfinished. */
 
+import { assert } from '../assert.ts'
 import { AdaptiveTtl } from '../cache/adaptive.ts'
 import type { Memory } from '../cache/memory.ts'
 import { type TtlPolicies, ttlOf } from '../cache/policies.ts'
@@ -36,6 +37,8 @@ export interface CacheCounters {
 
 /** Hashes that may be hidden from tier 2 at once; past it all of tier 2 is, until the engine is started anew. */
 const HIDDEN_COUNT_MAX = 65_536
+const PENDING_SLOTS = 4_096
+const PENDING_MASK = PENDING_SLOTS - 1
 
 export class CacheState {
   readonly counters: CacheCounters = {
@@ -60,8 +63,9 @@ export class CacheState {
   readonly extras = new Extras()
   readonly unfinished: Unfinished
   readonly unflushed: Unflushed
-  /** Writes on their way to SQLite, by the hash of their key. */
-  private readonly pending = new Map<number, number>()
+  /** How many writes are on their way to SQLite, by the low bits of their keys' hashes. Keys that share them wait for each other,
+   *  which costs a fill now and then. A Map would make 2 MB of garbage a second of 20 000 sets: the tables that it outgrows are old. */
+  private readonly pending = new Uint32Array(PENDING_SLOTS)
   private readonly hidden = new Set<number>()
   private version = 0
   /** Told of tags whose entries have just been ended, by their names. */
@@ -156,14 +160,13 @@ export class CacheState {
   /** A write of this key is on its way. */
   begin(hash: number): void {
     this.counters.writes++
-    this.pending.set(hash, (this.pending.get(hash) ?? 0) + 1)
+    this.pending[hash & PENDING_MASK]!++
   }
 
   /** A write has ended. One that failed takes its key out of tier 1, unless memory's word was given for it (`isKept`). */
   settle(hash: number, isWritten: boolean, isKept = false): void {
-    const left = (this.pending.get(hash) ?? 1) - 1
-    if (left === 0) this.pending.delete(hash)
-    else this.pending.set(hash, left)
+    const left = --this.pending[hash & PENDING_MASK]!
+    assert(left < 2 ** 31, 'a write ended twice')
     if (isWritten) {
       if (left === 0) this.hidden.delete(hash)
       return
@@ -174,7 +177,7 @@ export class CacheState {
 
   /** Whether tier 1 may be filled with what tier 2 has of this key. */
   mayFill(hash: number): boolean {
-    return !this.pending.has(hash)
+    return this.pending[hash & PENDING_MASK] === 0
   }
 
   /** What tier 2 has of this key is older than what somebody was told. */
