@@ -53,9 +53,13 @@ export class Lease {
   private isWaitingForRoom = false
   private readonly afterDrain: () => void
 
-  /** `afterDrain` runs when a batch of replies has been received: sessions are flushed then. */
-  constructor(afterDrain: () => void) {
+  private readonly onDamage: (error: Error) => void
+
+  /** `afterDrain` runs when a batch of replies has been received: sessions are flushed then. `onDamage`: the replies' ring has what
+   *  no writer writes, and nothing of this worker can be believed any more. */
+  constructor(afterDrain: () => void, onDamage: (error: Error) => void) {
     this.afterDrain = afterDrain
+    this.onDamage = onDamage
   }
 
   get inflight(): number {
@@ -199,7 +203,7 @@ export class Lease {
     if (this.isEnded) return
     const reader = this.reader
     let count = 0
-    while (count < DRAIN_COUNT_MAX && reader.next()) {
+    while (count < DRAIN_COUNT_MAX && this.hasReply()) {
       count++
       const ticket = reader.ticket
       const receiver = this.receivers[ticket]
@@ -218,6 +222,15 @@ export class Lease {
     if (this.waiters.length > 0) this.callWaiters()
     this.afterDrain()
     this.writer.publish()
+  }
+
+  private hasReply(): boolean {
+    try {
+      return this.reader.next()
+    } catch (error) {
+      this.onDamage(error as Error)
+      return false
+    }
   }
 
   private hasRoom(): boolean {

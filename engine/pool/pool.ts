@@ -61,7 +61,7 @@ export class WorkerPool {
       name: Object.keys(kinds).join('+'),
       kinds,
       state: 'starting',
-      lease: new Lease(afterDrain),
+      lease: new Lease(afterDrain, () => undefined),
       abort: new AbortController(),
       restarts: 0,
       pauseMs: WORKER_RESTART_MS,
@@ -129,14 +129,20 @@ export class WorkerPool {
 
   private async startSeat(seat: Seat): Promise<void> {
     seat.state = 'starting'
-    const lease = new Lease(this.afterDrain)
+    const abort = new AbortController()
+    const lease = new Lease(this.afterDrain, error => {
+      log('error', 'the ring of a worker is damaged: the worker is ended', {
+        worker: seat.name,
+        error: error.message,
+      })
+      abort.abort()
+    })
     const ready = Promise.withResolvers<unknown>()
     // The worker's first frame answers ticket 0, which is taken here before anything else can be sent.
     lease.isOpen = true
     lease.send(OPS.PING.code, readyReceiver, ready, 0, 0, EMPTY, 0, 0)
     lease.isOpen = false
     seat.lease = lease
-    const abort = new AbortController()
     seat.abort = abort
     const rings = { requests: lease.requests, replies: lease.replies }
     const task: WorkerTask = { kinds: seat.kinds, rings }

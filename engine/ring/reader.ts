@@ -2,9 +2,12 @@
  *  Owns:   the head cursor, and long messages that are still being put together.
  *  Thread: the one consumer. Requests: one worker. Replies: main.
  *  Holds:  (1) the message in op, ticket, bytes, start, end is valid until the next next() or release().  (2) messages come
- *          in the order they were completed; a long one does not hold up those pushed between its parts. */
+ *          in the order they were completed; a long one does not hold up those pushed between its parts.
+ *          (3) what no writer writes is an AssertionError, before anything beyond the ring is read or memory is asked for. */
 
+import { assert } from '../assert.ts'
 import { PART_BYTES } from '../limits.ts'
+import { BODY_BYTES_MAX } from '../protocol/header.ts'
 import { park, parkAsync, Sleeper, wake } from './doorbell.ts'
 import {
   CLIENT_SHIFT,
@@ -27,6 +30,8 @@ interface LongMessage {
 
 /** A buffer up to this is used again: values of tier 2 that come in one message fit. */
 const SPARE_BYTES_MAX = PART_BYTES + 4_096
+/** A long message is a frame's body, with what a request gets besides. */
+const LONG_BYTES_MAX = BODY_BYTES_MAX + 64 * 1024
 
 export class RingReader {
   /** The message that next() found. */
@@ -65,11 +70,16 @@ export class RingReader {
       const word = at >> 2
       const first = this.words[word]!
       if ((first & 0xff) === OP_PAD) {
-        this.head = (this.head + ((this.mask + 1 - at) >> 3)) | 0
+        const padUnits = (this.mask + 1 - at) >> 3
+        assert(padUnits <= this.unreadUnits(), 'a pad ends within what was published')
+        this.head = (this.head + padUnits) | 0
         continue
       }
       const bodyBytes = first >>> 8
-      this.head = (this.head + (recordBytes(bodyBytes) >> 3)) | 0
+      const units = recordBytes(bodyBytes) >> 3
+      assert(units <= this.unreadUnits(), 'a record ends within what was published')
+      assert(at + (units << 3) <= this.mask + 1, 'a record does not wrap')
+      this.head = (this.head + units) | 0
       this.op = first & 0xff
       this.ticket = this.words[word + 1]!
       const start = at + RECORD_HEADER_BYTES
@@ -126,16 +136,25 @@ export class RingReader {
     return this.head !== this.knownTail
   }
 
+  /** How much is published and not read: wraps as the cursors do. */
+  private unreadUnits(): number {
+    return (this.knownTail - this.head) >>> 0
+  }
+
   /** Adds one record to a long message; true when that completes it. */
   private takePart(start: number, bodyBytes: number, totalBytes: number, more: boolean): boolean {
     let message = this.long.get(this.ticket)
     if (message === undefined) {
+      assert(totalBytes > 0 && totalBytes <= LONG_BYTES_MAX, 'a long message has its length')
       message = { bytes: this.room(totalBytes), filled: 0 }
       this.long.set(this.ticket, message)
     }
-    this.data.copy(message.bytes, message.filled, start, start + bodyBytes)
     message.filled += bodyBytes
+    assert(totalBytes <= message.bytes.length, 'every part says the same length')
+    assert(message.filled <= totalBytes, 'parts are no longer than their message')
+    this.data.copy(message.bytes, message.filled - bodyBytes, start, start + bodyBytes)
     if (more) return false
+    assert(message.filled === totalBytes, 'the last part completes its message')
     this.long.delete(this.ticket)
     this.bytes = message.bytes
     this.start = 0

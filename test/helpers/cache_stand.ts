@@ -81,7 +81,9 @@ export class CacheStand {
       { defaultTtlMs: 3_600_000, named: { session: 1_800_000 } },
       { keyBytesMax: 1_024, valueBytesMax: 8 << 20 },
     )
-    this.lease = new Lease(flushReplies)
+    this.lease = new Lease(flushReplies, error => {
+      throw error
+    })
     this.requests = new RingReader(this.lease.requests)
     this.ring = this.ringOf(this.lease)
     this.handler = this.openHandler()
@@ -191,7 +193,9 @@ export class CacheStand {
     // What it kept back must not be written by its end: only its file is let go.
     const parts = (this.handler as unknown as { parts: { behind: { clear(): void } } }).parts
     parts.behind.clear()
-    this.lease = new Lease(flushReplies)
+    this.lease = new Lease(flushReplies, error => {
+      throw error
+    })
     this.requests = new RingReader(this.lease.requests)
     this.ring = this.ringOf(this.lease)
     dead.end(new HearthError('UNAVAILABLE', 'the worker died'))
