@@ -1,6 +1,8 @@
 /** figures: the shapes of `stats()` and `health()`, as the engine gathers them and the client hands them on.
  *  Owns:   the types.   Thread: any.   Holds: every number has its unit in its name; a count has none. */
 
+import type { HistogramFigures } from './histogram.ts'
+
 export interface EngineStats {
   memory: MemoryFigures & {
     /** Null when nothing was, or cache.warm is off. */
@@ -100,6 +102,56 @@ export interface WorkerFigures {
   restarts: number
   inflight: number
   depthBytes: number
+  /** Of the replies that main has not read yet. */
+  replyDepthBytes: number
+}
+
+/** What the postgres worker tells of one server, for metrics. */
+export interface ServerMetrics {
+  /** As its breakers are called: the database's name, and for a replica `<database>.<replica>`. */
+  pool: string
+  database: string
+  role: 'primary' | 'replica'
+  state: string
+  /** Behind the primary; null of the primary itself. */
+  lagMs: number | null
+  connecting: number
+  idle: number
+  inUse: number
+  waiting: number
+  breakers: Record<string, { state: string; transitions: Record<string, number> }>
+  /** Waits for a connection, and statements from the send to the answer. */
+  acquire: HistogramFigures
+  read: HistogramFigures
+  write: HistogramFigures
+}
+
+/** What `hearth.metrics()` and `GET /metrics/json` give: every metric by its name, in Prometheus' base units. */
+export interface MetricsJson {
+  /** Since 1970. */
+  atMs: number
+  metrics: Record<string, { type: string; help: string; samples: JsonSample[] }>
+}
+
+export interface JsonSample {
+  labels: Record<string, string>
+  /** Of a counter or gauge; null: infinite. */
+  value?: number | null
+  /** Of a histogram: in seconds; percentiles null without any, buckets by upper bound (null: none), each with all below it. */
+  count?: number
+  sum?: number
+  p50?: number | null
+  p99?: number | null
+  buckets?: [number | null, number][]
+}
+
+/** What `hearth.series()` and `GET /series` give: one column of samples for each figure. */
+export interface SeriesJson {
+  everyMs: number
+  /** When each sample was taken, since 1970. */
+  atMs: number[]
+  /** By figure, in the order of atMs; null: not known then. The unit is the name's last word. */
+  values: Record<string, (number | null)[]>
 }
 
 export type Status = 'ok' | 'degraded' | 'down'

@@ -13,6 +13,8 @@ export type { Config, ConfigOverrides } from './config/config.ts'
 
 export interface EmbeddedEngine {
   readonly socketPath: string
+  /** Where metrics, health and the page are, such as http://127.0.0.1:9464; undefined: `http.listen` is off. */
+  readonly httpUrl: string | undefined
   /** A client of this engine, without a socket: the interface of `connect()`. */
   client(): Hearth
   /** Finishes what is in flight and closes every file, thread and connection. */
@@ -31,6 +33,7 @@ export async function createEngine(
   let isClosed = false
   return {
     socketPath: engine.socketPath,
+    httpUrl: await engine.httpUrl(),
     client: () => {
       if (isClosed) throw new HearthError('CLOSED', 'this engine has been closed')
       const client = new Hearth(localStream(engine.context), { name: 'embedded', failOpen: true })

@@ -29,6 +29,8 @@ import {
 import { log, setLogLevel } from './log.ts'
 import { chooseLibpq, loadNative, type Native, preferNewerLibpq } from './native.ts'
 import { HitRate } from './observe/hit_rate.ts'
+import { MetricSources } from './observe/metric_sources.ts'
+import type { Observer } from './observe/observer.ts'
 import { EngineOverview } from './observe/overview.ts'
 import { WorkerPool } from './pool/pool.ts'
 import type { DatabaseOptions, Kinds } from './pool/worker_task.ts'
@@ -39,6 +41,7 @@ import { Cache } from './router/cache.ts'
 import { HotList } from './router/hot_list.ts'
 import { QueryCache } from './router/query_cache.ts'
 import { flushReplies } from './router/reply.ts'
+import { RequestMeter } from './router/request_meter.ts'
 import { Router } from './router/router.ts'
 import { SqlOps } from './router/sql_ops.ts'
 import { Warming } from './router/warming.ts'
@@ -61,6 +64,11 @@ export class Engine {
   readonly config: Config
   readonly context: SessionContext
   readonly overview: EngineOverview
+  /** Where parts register what they count and how they are. */
+  readonly metricSources = new MetricSources()
+  private readonly meter = new RequestMeter()
+  private phase: 'starting' | 'serving' | 'stopping' = 'starting'
+  private observing: Promise<Observer> | undefined
   private readonly native: Native | undefined
   private readonly unlock: () => void
   private readonly collector = new Collector()
@@ -165,10 +173,14 @@ export class Engine {
       hasPostgres,
       clientCount: () => this.listener.sessions.size,
       warmed: () => this.warming?.figures,
+      sources: this.metricSources,
+      phase: () => this.phase,
+      observer: () => this.observer(),
     })
     this.context = {
       router: new Router(this.cache, sql, this.queryCache, this.overview),
       assembly: new Assembly(ASSEMBLY_BYTES_MAX),
+      meter: this.meter,
       locals: new Set(),
       bodyBytesMax: op => bodyBytesMax(config, op),
       afterTurn: this.afterTurn,
@@ -194,8 +206,34 @@ export class Engine {
     this.hitRate.target = config.cache.hitRateTarget
   }
 
+  /** What metrics, the page and alerts read from; loaded with the first call. */
+  observer(): Promise<Observer> {
+    this.observing ??= import('./observe/observer.ts').then(
+      ({ Observer }) =>
+        new Observer({
+          meter: this.meter,
+          pool: this.pool,
+          memory: this.memory,
+          counters: this.cache.state.counters,
+          queryCache: this.queryCache.figures,
+          sources: this.metricSources,
+          clientCount: () => this.listener.sessions.size,
+          uptimeMs: () => this.overview.uptimeMs(),
+          phase: () => this.phase,
+          health: () => this.overview.health(),
+        }),
+    )
+    return this.observing
+  }
+
+  /** Where the HTTP side is; undefined: http.listen is off. */
+  async httpUrl(): Promise<string | undefined> {
+    return (await this.observing)?.url
+  }
+
   /** Finishes what is in flight within DRAIN_MS_MAX, then closes every part in reverse order. Safe to call twice. */
   async close(): Promise<void> {
+    this.phase = 'stopping'
     this.listener.stopReading()
     await this.drained(DRAIN_MS_MAX)
     await this.hotList?.stop(HOT_SAVE_MS_MAX)
@@ -204,6 +242,7 @@ export class Engine {
     clearInterval(this.sweeper)
     this.cache.stop()
     clearTimeout(this.idleTimer)
+    await (await this.observing)?.close()
     this.readerPages?.close()
     this.segmentMemory.release()
     this.unlock()
@@ -211,6 +250,7 @@ export class Engine {
 
   private async open(): Promise<void> {
     try {
+      await this.openHttp()
       const reports = await this.pool.start()
       const { nextVersion } = reports['sqlite'] as { nextVersion: number }
       this.cache.state.raiseVersion(nextVersion)
@@ -218,10 +258,20 @@ export class Engine {
       if (this.warming?.figures !== undefined) log('info', 'warmed', { ...this.warming.figures })
       await this.listener.listen()
       setState(this.segment, STATE.live)
+      this.phase = 'serving'
     } catch (error) {
       await this.close()
       throw error
     }
+  }
+
+  /** Before the engine is ready: what watches it is to see it start. */
+  private async openHttp(): Promise<void> {
+    const { listen, allowedHosts = [] } = this.config.http
+    if (listen === 'off') return
+    const observer = await this.observer()
+    await observer.listen(listen, allowedHosts)
+    log('info', 'HTTP', { url: observer.url })
   }
 
   private readonly everySecond = (): void => {

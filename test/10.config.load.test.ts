@@ -113,6 +113,7 @@ test('the defaults are the figures of the documentation', () => {
         },
       },
       health: { intervalMs: 10_000, timeoutMs: 2_000, retries: 3 },
+      http: { listen: 'off', allowRemote: false },
       breaker: {
         failures: 5,
         failureRate: 0.5,
@@ -164,6 +165,7 @@ function sampleOf(row: Row): { toml: string; text: string; value: Value } {
     path: { toml: '"/a/b"', text: '/a/b', value: '/a/b' },
     url: { toml: '"postgres://h/a"', text: 'postgres://h/a', value: 'postgres://h/a' },
     list: { toml: '["a", "b"]', text: 'a,b', value: ['a', 'b'] },
+    listen: { toml: '"127.0.0.1:1234"', text: '127.0.0.1:1234', value: '127.0.0.1:1234' },
     servers: {
       toml: '["postgres://h/b"]',
       text: 'postgres://h/b',
@@ -659,9 +661,10 @@ test('any value of any kind for any key is taken or refused, and never crashes',
     'x'.repeat(1e5),
     Object.create(null),
   ]
-  for (const pattern of ROWS.keys()) {
+  for (const [pattern, { type }] of ROWS) {
     const path = pattern.replace('*', 'main').split('.')
     for (const raw of raws) {
+      if (type === 'list' && Array.isArray(raw) && raw.length === 0) continue // a list of none
       const overrides = codePath(path).reduceRight<unknown>(
         (inner, name) => ({ [name]: inner }),
         raw,

@@ -54,6 +54,8 @@ const CODES = {
     COPY_WRITE: 0x2b,
     COPY_END: 0x2c,
     LISTEN: 0x2d,
+    METRICS: 0x04,
+    SERIES: 0x05,
     STATS: 0x30,
     HEALTH: 0x31,
     PUT: 0x40,

@@ -38,6 +38,8 @@ test('from an empty folder to a table, twice, with commands in between; nothing 
   await first.untilSaid('A pretend home service is asking')
   const said = first.stdout()
   assert(said.includes(join(folder, '.hearth/hearth.sock')), said)
+  const page = /^page +(http:\/\/127\.0\.0\.1:\d+\/)$/m.exec(said)
+  assert.equal((await fetch(new URL('health/ready', page![1]))).status, 200)
   assert.match(said, /128 232 of 128 232 readings/)
 
   const tried = [...said.matchAll(/^ {12}hearth (\w+) ?(?:"(.*)"|(\S+))?$/gm)]

@@ -40,6 +40,8 @@ export interface Handler {
   idle?(): number
   /** Its figures, for `stats()`. */
   stats(): Record<string, unknown>
+  /** What metrics want besides. */
+  metrics?(): Record<string, unknown>
   /** Finishes and closes everything. */
   close(): void | Promise<void>
 }

@@ -131,13 +131,16 @@ class Loop {
     const { requests, replies } = this
     const { op, ticket } = requests
     const handler = this.handlers[op]
-    if (op !== OPS.PING.code) this.hasWorked = true
+    // Questions that main asks by itself, for ever.
+    if (op !== OPS.PING.code && op !== OPS.METRICS.code) this.hasWorked = true
     try {
       if (handler !== undefined) handler.handle(requests, replies)
       else if (op === OPS.PING.code)
         replies.reply(REPLIES.READY.code, ticket, encodeValue(statsOf(this.hosted)))
       else if (op === OPS.STATS.code)
         replies.reply(REPLIES.RESULT.code, ticket, encodeValue(statsOf(this.hosted)))
+      else if (op === OPS.METRICS.code)
+        replies.reply(REPLIES.RESULT.code, ticket, encodeValue(metricsOf(this.hosted)))
       else if (op === OPS.STOP.code) this.stopTicket = ticket
       else
         throw new HearthError(
@@ -268,6 +271,10 @@ function handlersByOp(hosted: Hosted[]): (Handler | undefined)[] {
   const table: (Handler | undefined)[] = new Array(256).fill(undefined)
   for (const { handler } of hosted) for (const op of handler.ops) table[op] = handler
   return table
+}
+
+function metricsOf(hosted: Hosted[]): Record<string, unknown> {
+  return Object.assign(statsOf(hosted), ...hosted.map(({ handler }) => handler.metrics?.()))
 }
 
 function statsOf(hosted: Hosted[]): Record<string, unknown> {

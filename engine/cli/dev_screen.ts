@@ -137,8 +137,16 @@ class JsonScreen implements Screen {
   }
 
   ready(engine: DevEngine, answerCount: number): void {
-    const { socket, stateDir, postgresDir, logFile, rowsLoaded } = engine
-    this.event('ready', { socket, stateDir, postgresDir, logFile, rowsLoaded, answerCount })
+    const { socket, pageUrl, stateDir, postgresDir, logFile, rowsLoaded } = engine
+    this.event('ready', {
+      socket,
+      pageUrl,
+      stateDir,
+      postgresDir,
+      logFile,
+      rowsLoaded,
+      answerCount,
+    })
   }
 
   figures(service: PretendService, stats: EngineStats | undefined): void {

@@ -13,13 +13,14 @@ import { count } from './table.ts'
 export function welcome(engine: DevEngine, answerCount: number): string {
   const command = commandHere()
   const title = (text: string) => styled('bold', text)
+  const page = engine.pageUrl === undefined ? '' : `\n${title('page')}      ${engine.pageUrl}`
   const postgres =
     relative(engine.stateDir, engine.postgresDir) === 'postgres'
       ? ''
       : `\n${title('Postgres')}  keeps its data in ${engine.postgresDir}, which its user can reach`
   return `
 ${title('Hearth runs.')} Its state is in .hearth, with ${count(SAMPLE_ROWS_COUNT)} readings of a real house. Ctrl-C stops it.
-${title('socket')}    ${engine.socket}${postgres}
+${title('socket')}    ${engine.socket}${page}${postgres}
 ${title('try')}       in another terminal, in this folder:
             ${command} get dashboard:latest
             ${command} query "select sensor, max(value) from readings group by sensor"

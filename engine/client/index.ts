@@ -8,20 +8,21 @@ import { EventEmitter } from 'node:events'
 import { monotonicMs } from '../clock.ts'
 import { clientSocketPath } from '../config/socket_path.ts'
 import { HearthError } from '../errors.ts'
-import type { EngineStats, Health } from '../figures.ts'
+import type { EngineStats, Health, MetricsJson, SeriesJson } from '../figures.ts'
 import { OPS } from '../protocol/spec.ts'
 import { Cache } from './cache.ts'
 import { Connection, type ConnectionState, type OpenStream, socketStream } from './connection.ts'
 import { Database } from './database.ts'
 import { GetOrSet } from './get_or_set.ts'
 import { type Message, type OnMessage, publish, subscribeMessages } from './messages.ts'
+import { SeriesRequest } from './observe_requests.ts'
 import type { PatternSubscription, SubscribeOptions } from './pattern_subscription.ts'
 import { Reads } from './reads.ts'
 import { PlainRequest } from './requests.ts'
 import { SharedMemory } from './shared_memory.ts'
 
 export { ERRORS, type ErrorCode, HearthError } from '../errors.ts'
-export type { EngineStats, Health } from '../figures.ts'
+export type { EngineStats, Health, MetricsJson, SeriesJson } from '../figures.ts'
 export type { Cache, Entry, GetOrSetOptions, Lookup, SetOptions } from './cache.ts'
 export type { QueryCacheOptions } from './cached_queries.ts'
 export type { CopyOptions, CopySource } from './copy.ts'
@@ -137,6 +138,17 @@ export class Hearth extends EventEmitter<{ state: [HearthState, Error?] }> {
   /** Overall and per-part health. */
   health(): Promise<Health> {
     return this.connection.request(new PlainRequest(OPS.HEALTH.code)) as Promise<Health>
+  }
+
+  /** Every metric, as `GET /metrics/json` gives them: names and units are Prometheus'. */
+  metrics(): Promise<MetricsJson> {
+    return this.connection.request(new PlainRequest(OPS.METRICS.code)) as Promise<MetricsJson>
+  }
+
+  /** Rates, percentiles and levels of the last ten minutes, a sample every two seconds; with `sinceMs` (since 1970) those taken
+   *  after it. Sampling begins with the first call, unless the HTTP side is on. */
+  series(sinceMs = 0): Promise<SeriesJson> {
+    return this.connection.request(new SeriesRequest(sinceMs)) as Promise<SeriesJson>
   }
 
   /** Resolves once connected, with tier 1 mapped if it can be; rejects with the reason when the first attempt fails. */

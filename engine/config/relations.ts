@@ -52,6 +52,7 @@ export function checkRelations(draft: Draft, databases: readonly string[]): void
   }
   checkRequired(draft, databases)
   checkSocketLength(draft)
+  checkListen(draft)
   warnOfTypoPolicies(draft)
 }
 
@@ -94,6 +95,17 @@ function checkSocketLength(draft: Draft): void {
     socket.origin,
     `engine.socket: found a path of ${bytes} bytes, expected ${expected}`,
   )
+}
+
+/** An address that others reach is never taken by mistake. */
+function checkListen(draft: Draft): void {
+  const listen = draft.settings.get('http.listen')
+  const words = String(listen?.value ?? 'off')
+  const isLocal = /^(off$|127\.|localhost:|\[::1\]:)/.test(words)
+  if (listen === undefined || isLocal || draft.settings.get('http.allow_remote')?.value === true)
+    return
+  const expected = 'an address of loopback, or http.allow_remote = true beside it'
+  draft.problem(listen.origin, `http.listen: found ${words}, expected ${expected}`)
 }
 
 /** Any name makes a policy, so `sesion` is valid; one edit away from a built-in name it is hardly

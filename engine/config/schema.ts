@@ -91,6 +91,10 @@ export const SCHEMA = {
   'breaker.successes': { type: 'integer', default: 2, min: 1, max: 1_000, reloadable: false, doc: 'successful tries that close it again' },
   'breaker.retries': { type: 'integer', default: 3, min: 0, max: 10, reloadable: false, doc: 'how often a statement that was not sent, or only reads, is asked again within its deadline; 0: never' },
   'breaker.backoff': { type: 'duration', default: '1s', min: '1ms', max: '60s', reloadable: false, doc: 'the pause before the first retry, give or take a quarter; each next one is twice as long' },
+
+  'http.listen': { type: 'listen', default: 'off', reloadable: false, doc: 'where metrics, health and the page are served over HTTP; off: nowhere. hearth dev has them on 127.0.0.1:9464' },
+  'http.allow_remote': { type: 'boolean', default: false, reloadable: false, doc: 'http.listen may be an address that other machines reach; whoever reaches it reads the figures, without a password' },
+  'http.allowed_hosts': { type: 'list', reloadable: false, example: 'hearth.example.net', doc: 'names that a request may have as its Host, besides addresses and localhost' },
 } as const satisfies Record<string, Row>
 
 export type Schema = typeof SCHEMA

@@ -5,6 +5,7 @@
  *  Holds:  (1) read(write(value)) gives the value back.  (2) read never throws and never quotes a
  *          secret. */
 
+import { isIPv4, isIPv6 } from 'node:net'
 import { resolve } from 'node:path'
 import { maskUrl } from './secrets.ts'
 import {
@@ -145,6 +146,11 @@ export const VALUE_TYPES = {
     },
     write: (items: readonly string[]) => items.join(', '),
   },
+  listen: {
+    expected: () => 'an address with a port, such as 127.0.0.1:9464 or [::1]:9464, or off',
+    read: listenWords,
+    write: String,
+  },
   servers: {
     expected: () => SERVERS_EXPECTED,
     read: serverItems,
@@ -260,6 +266,19 @@ const HOSTS_EXPECTED =
 function hasSoundPort(host: string): boolean {
   const port = /^(?:\[[^\]]*\]|[^:]*)(?::(\d*))?$/.exec(host)
   return port !== null && Number(port[1] ?? 0) <= 65_535
+}
+
+/** `off`, or an address and a port; port 0: any that is free. */
+function listenWords(raw: unknown): string | Refused {
+  if (raw === false) return 'off'
+  const words = plainText(raw)
+  if (words instanceof Refused || words === 'off') return words
+  const parts = /^(?:\[([^\]]+)\]|([^:[\]]+)):(\d{1,5})$/.exec(words)
+  if (parts === null || Number(parts[3]) > 65_535) return new Refused()
+  const [, six, other] = parts
+  return (six !== undefined ? isIPv6(six) : other === 'localhost' || isIPv4(other!))
+    ? words
+    : new Refused()
 }
 
 const SERVERS_EXPECTED =

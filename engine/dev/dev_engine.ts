@@ -12,6 +12,7 @@ import { lockFolder } from '../folder_lock.ts'
 import { PACKAGE_ROOT } from '../paths.ts'
 import { type DaemonProcess, startDaemon } from './daemon_process.ts'
 import { type EmbeddedPostgres, startPostgres } from './embedded_postgres.ts'
+import { placeHttp } from './http_place.ts'
 import { serverUser } from './postgres_binaries.ts'
 import { loadSampleData } from './sample_data.ts'
 import { placeSocket } from './socket_place.ts'
@@ -29,6 +30,8 @@ export interface DevEngineOptions {
 
 export interface DevEngine {
   readonly socket: string
+  /** The page: http://127.0.0.1:9464; undefined: HEARTH_HTTP_LISTEN says off. */
+  readonly pageUrl: string | undefined
   readonly stateDir: string
   readonly postgresDir: string
   readonly logFile: string
@@ -57,9 +60,10 @@ export async function startDevEngine(options: DevEngineOptions): Promise<DevEngi
     options.onStep('starting the engine')
     const place = placeSocket(stateDir)
     undo.push(place.release)
+    const listen = await placeHttp(process.env)
     const logFile = join(stateDir, 'engine.log')
     const daemon = await startDaemon({
-      env: environment(stateDir, place.path, postgres),
+      env: environment(stateDir, place.path, listen, postgres),
       logFile,
       signal,
     })
@@ -69,6 +73,7 @@ export async function startDevEngine(options: DevEngineOptions): Promise<DevEngi
     const { dataDir: postgresDir } = postgres
     return {
       socket: place.path,
+      pageUrl: listen === 'off' ? undefined : `http://${listen}/`,
       stateDir,
       postgresDir,
       logFile,
@@ -115,6 +120,7 @@ async function startServer(
 function environment(
   stateDir: string,
   socket: string,
+  listen: string,
   { url }: EmbeddedPostgres,
 ): Record<string, string> {
   return {
@@ -122,6 +128,7 @@ function environment(
     HEARTH_ENGINE_SOCKET: socket,
     HEARTH_SOCKET: socket,
     HEARTH_POSTGRES_URL: url,
+    HEARTH_HTTP_LISTEN: listen,
     // startDaemon() reads "ready" from the log.
     HEARTH_ENGINE_LOG_LEVEL: 'info',
   }

@@ -9,9 +9,11 @@ import type {
   CacheFigures,
   EngineStats,
   Health,
+  MetricsJson,
   PartHealth,
   QueryCacheFigures,
   ReadFigures,
+  SeriesJson,
   Status,
   WarmedFigures,
 } from '../figures.ts'
@@ -20,6 +22,8 @@ import type { CacheCounters } from '../router/cache_state.ts'
 import type { Namespaces } from '../router/namespaces.ts'
 import { footprint } from './footprint.ts'
 import type { HitRate } from './hit_rate.ts'
+import type { MetricSources } from './metric_sources.ts'
+import type { Observer } from './observer.ts'
 
 export interface Parts {
   readonly memory: Memory
@@ -31,6 +35,9 @@ export interface Parts {
   readonly hasPostgres: boolean
   clientCount(): number
   warmed(): WarmedFigures | undefined
+  readonly sources: MetricSources
+  phase(): 'starting' | 'serving' | 'stopping'
+  observer(): Promise<Observer>
 }
 
 type Figures = Record<string, unknown>
@@ -61,9 +68,21 @@ export class EngineOverview {
       pools: (workers['postgres'] ?? {}) as Record<string, Figures>,
       workers: pool.state(),
       clients: this.parts.clientCount(),
-      uptimeMs: Math.round(monotonicMs() - this.startedMs),
+      uptimeMs: Math.round(this.uptimeMs()),
       ...footprint(),
     }
+  }
+
+  uptimeMs(): number {
+    return monotonicMs() - this.startedMs
+  }
+
+  async metrics(): Promise<MetricsJson> {
+    return (await this.parts.observer()).metrics()
+  }
+
+  async series(sinceMs: number): Promise<SeriesJson> {
+    return (await this.parts.observer()).seriesSince(sinceMs)
   }
 
   /** All reads so far, by what answered them. */
@@ -104,7 +123,11 @@ export class EngineOverview {
         parts[`postgres.${name}`] = poolHealth(figures as Figures | undefined)
       }
     }
-    return { status: worst(parts), parts }
+    Object.assign(parts, this.parts.sources.health())
+    const phase = this.parts.phase()
+    if (phase === 'serving') return { status: worst(parts), parts }
+    parts['engine'] = { status: 'down', reason: `the engine is ${phase}` }
+    return { status: 'down', parts }
   }
 }
 

@@ -70,6 +70,11 @@ export class Lease {
     return this.writer.depthBytes()
   }
 
+  /** The same of the replies' ring. */
+  replyDepthBytes(): number {
+    return this.reader.depthBytes()
+  }
+
   /** Sends a body as it is, with the number of the client it is from; false when there is no room now. */
   send(
     op: number,

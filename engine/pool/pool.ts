@@ -88,9 +88,18 @@ export class WorkerPool {
   }
 
   /** Each worker's own figures, by kind; a worker that does not answer within a second is left out. */
-  async stats(): Promise<Record<string, Record<string, unknown>>> {
+  stats(): Promise<Record<string, Record<string, unknown>>> {
+    return this.askAll(OPS.STATS.code)
+  }
+
+  /** The same, and what only metrics want: `servers` has ServerMetrics of each. */
+  metrics(): Promise<Record<string, Record<string, unknown>>> {
+    return this.askAll(OPS.METRICS.code)
+  }
+
+  private async askAll(op: number): Promise<Record<string, Record<string, unknown>>> {
     const figures = await Promise.all(
-      this.seats.map(seat => askStats(seat.lease).catch(() => ({}))),
+      this.seats.map(seat => askFigures(seat.lease, op).catch(() => ({}))),
     )
     return Object.assign({}, ...figures)
   }
@@ -101,6 +110,7 @@ export class WorkerPool {
     restarts: number
     inflight: number
     depthBytes: number
+    replyDepthBytes: number
   }[] {
     return this.seats.map(seat => ({
       name: seat.name,
@@ -108,6 +118,7 @@ export class WorkerPool {
       restarts: seat.restarts,
       inflight: seat.lease.inflight,
       depthBytes: seat.lease.depthBytes(),
+      replyDepthBytes: seat.lease.replyDepthBytes(),
     }))
   }
 
@@ -229,8 +240,8 @@ const pingReceiver: Receiver<Seat> = {
   fail: () => undefined,
 }
 
-function askStats(lease: Lease): Promise<Record<string, Record<string, unknown>>> {
-  return ask(lease, OPS.STATS.code, 1_000, reply =>
+function askFigures(lease: Lease, op: number): Promise<Record<string, Record<string, unknown>>> {
+  return ask(lease, op, 1_000, reply =>
     reply.op === REPLIES.RESULT.code
       ? (decodeValue(reply.bytes, reply.start, reply.end) as never)
       : {},

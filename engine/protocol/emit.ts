@@ -1,7 +1,7 @@
-/** emit: what is written down from the tables: PROTOCOL.md, pg_types.h, and the README's errors and figures. `npm run emit`
+/** emit: what is written down from the tables: PROTOCOL.md, pg_types.h, and the README's errors, metrics and figures. `npm run emit`
  *  writes them, `--check` compares.
- *  Owns:   PROTOCOL.md, native-bindings/src/pg_types.h, two blocks of README.md.
- *  Not here: the tables (spec.ts, pg_types.ts, ../errors.ts, bench/RESULTS.md).
+ *  Owns:   PROTOCOL.md, native-bindings/src/pg_types.h, three blocks of README.md.
+ *  Not here: the tables (spec.ts, pg_types.ts, ../errors.ts, ../observe/metric_spec.ts, bench/RESULTS.md).
  *  Thread: none of the engine's; a tool.
  *  Holds:  the same tables give the same document, to the byte. */
 
@@ -9,6 +9,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ERRORS, type ErrorSpec, type RetryRule } from '../errors.ts'
+import { METRICS, type MetricSpec } from '../observe/metric_spec.ts'
 import { BODY_BYTES_MAX, HEADER_BYTES } from './header.ts'
 import { PG_BINARIES, PG_KINDS, PG_TYPES, type PgKind, type PgType } from './pg_types.ts'
 import { type ArgKind, DURABILITY, type FrameSpec, OPS, PROTOCOL_VERSION, REPLIES } from './spec.ts'
@@ -164,7 +165,11 @@ export function renderReadme(): string {
   const results = readOr(join(ROOT, 'bench', 'RESULTS.md'), '')
   const figures = results.slice(results.indexOf('\n\n', results.indexOf('README.md beside')) + 2)
   const readme = readFileSync(README, 'utf8')
-  return withBlock(withBlock(readme, 'errors', errorRows()), 'figures', figures.trim())
+  const blocks = { errors: errorRows(), metrics: metricRows(), figures: figures.trim() }
+  return Object.entries(blocks).reduce(
+    (text, [name, content]) => withBlock(text, name, content),
+    readme,
+  )
 }
 
 /** native-bindings/src/pg_types.h, whole. */
@@ -222,6 +227,17 @@ function errorRows(): string {
   return `| code | may be sent again | |
 | --- | --- | --- |
 ${rows(Object.entries<ErrorSpec>(ERRORS), ([code, spec]) => [`\`${code}\``, RETRY[spec.retry], spec.text])}`
+}
+
+function metricRows(): string {
+  return `| metric | type | labels | |
+| --- | --- | --- | --- |
+${rows(Object.entries<MetricSpec>(METRICS), ([name, { type, labels, help }]) => [
+  `\`${name}\``,
+  type,
+  labels.join(', ') || '—',
+  help,
+])}`
 }
 
 function withBlock(text: string, name: string, content: string): string {

@@ -24,7 +24,7 @@ export class FrameWriter {
   private readonly outlet: Outlet
   private readonly onGathering: (writer: FrameWriter) => void
   private buffer: Buffer | undefined
-  private at = 0
+  protected at = 0
   private isAnnounced = false
 
   /** `onGathering` is told when the first frame since the last flush is there, so that somebody flushes. */

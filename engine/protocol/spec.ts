@@ -8,6 +8,7 @@
 import { CACHE_OPS, CACHE_REPLIES } from './cache_spec.ts'
 import { CLAIM_OPS, CLAIM_REPLIES } from './claim_spec.ts'
 import type { FrameSpec } from './frame_spec.ts'
+import { OBSERVE_OPS } from './observe_spec.ts'
 import { PUB_SUB_OPS, PUB_SUB_REPLIES } from './pub_sub_spec.ts'
 import { QUERY_CACHE_OPS, QUERY_CACHE_REPLIES } from './query_cache_spec.ts'
 import { WARM_OPS, WARM_REPLIES } from './warm_spec.ts'
@@ -46,6 +47,7 @@ export const OPS = {
     replies: ['RESULT'],
     doc: 'Asks for a page to report hits in, by a client that has mapped the segment. RESULT is a map: path, bytes; or nil: there is none, use the socket. Once a connection.',
   },
+  ...OBSERVE_OPS,
   GET: {
     code: 0x10,
     args: [['key', 'text']],

@@ -130,6 +130,12 @@ export class RingReader {
     this.sleeper?.close()
   }
 
+  /** Bytes that the producer has published and this side has not read. */
+  depthBytes(): number {
+    this.reloadTail()
+    return ((this.knownTail - this.head) | 0) << 3
+  }
+
   private reloadTail(): boolean {
     // Pairs with the store in RingWriter.publish(): what the producer wrote before it is visible now.
     this.knownTail = Atomics.load(this.control, TAIL)

@@ -9,11 +9,13 @@ import { CLIENT_NUMBER_MAX } from '../limits.ts'
 import { writeUint } from '../protocol/body.ts'
 import { encodeError } from '../protocol/error_frame.ts'
 import { FrameWriter, type Outlet } from '../protocol/frame_writer.ts'
-import { REPLIES } from '../protocol/spec.ts'
+import { HEADER_BYTES } from '../protocol/header.ts'
+import { HAS_MORE, OPS, REPLIES } from '../protocol/spec.ts'
 import type { DeferredGets } from './deferred_gets.ts'
 import type { Handles } from './handles.ts'
 import type { PendingChanges } from './key_changes.ts'
 import type { Subscriber } from './pub_sub.ts'
+import { RequestMeter } from './request_meter.ts'
 
 const unflushed: FrameWriter[] = []
 let lastClient = 0
@@ -43,12 +45,48 @@ export class ReplyWriter extends FrameWriter {
   /** The client has much to take yet: more should not be sent if it can be had again later. */
   readonly isCongested: () => boolean
 
-  constructor(outlet: Outlet, isCongested: () => boolean) {
+  private readonly meter: RequestMeter
+  /** The request that is being taken; -1: none. What answered it: 0 nothing yet, else 1 + the error's wire number. */
+  private takingId = -1
+  private takingEnd = 0
+
+  constructor(outlet: Outlet, isCongested: () => boolean, meter = new RequestMeter()) {
     super(outlet, writer => unflushed.push(writer))
     this.isCongested = isCongested
+    this.meter = meter
+  }
+
+  /** A request is given to whoever answers it; taken() follows, with whether somebody took it. */
+  taking(id: number): void {
+    this.takingId = id
+    this.takingEnd = 0
+  }
+
+  taken(op: number, isTaken: boolean): void {
+    const { takingId, takingEnd } = this
+    this.takingId = -1
+    if (!isTaken) return
+    if (takingEnd !== 0) this.meter.answered(op, takingEnd - 1)
+    else if (op !== OPS.CANCEL.code && !this.isEnded) this.meter.opened(this.client, takingId, op)
+  }
+
+  override flush(): void {
+    super.flush()
+    this.meter.flushed()
+  }
+
+  override end(): void {
+    super.end()
+    this.meter.gone(this.client)
   }
 
   override commit(op: number, id: number, end: number): void {
+    if (ENDS[op] === 1) {
+      // A wire number takes one byte, the first of the body.
+      const wire = op === REPLIES.ERROR.code ? this.target[this.at + HEADER_BYTES]! : 0
+      if (id === this.takingId) this.takingEnd = 1 + wire
+      else this.meter.closed(this.client, id, wire)
+    }
     super.commit(op, id, end)
     if (this.changes !== undefined) this.changes.answered(op, id, this.target, end)
   }
@@ -73,6 +111,10 @@ export class ReplyWriter extends FrameWriter {
     this.frame(REPLIES.ERROR.code, id, body, 0, body.length)
   }
 }
+
+/** 1 for the codes of replies with which a request's time is over: those that close it, and the confirmation of one that stays open. */
+const ENDS = HAS_MORE.map(more => 1 - more)
+ENDS[REPLIES.LISTENING.code] = 1
 
 /** From 1 on; a billion connections later again. */
 function nextClient(): number {

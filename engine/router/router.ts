@@ -5,6 +5,7 @@
  *          session; every other error becomes a reply.  (3) false means: no room now, nothing has happened. */
 
 import { HearthError, toHearthError } from '../errors.ts'
+import { BodyReader } from '../protocol/body.ts'
 import { encodeValue } from '../protocol/payload.ts'
 import { OPS, REPLIES } from '../protocol/spec.ts'
 import type { Cache } from './cache.ts'
@@ -18,6 +19,8 @@ import type { SqlOps } from './sql_ops.ts'
 export interface Overview {
   stats(): Promise<unknown>
   health(): Promise<unknown>
+  metrics(): Promise<unknown>
+  series(sinceMs: number): Promise<unknown>
 }
 
 export class Router {
@@ -92,6 +95,14 @@ export class Router {
           return this.answerLater(replies, id, this.overview.stats())
         case OPS.HEALTH.code:
           return this.answerLater(replies, id, this.overview.health())
+        case OPS.METRICS.code:
+          return this.answerLater(replies, id, this.overview.metrics())
+        case OPS.SERIES.code: {
+          const request = new BodyReader().reset(bytes, start, end)
+          const sinceMs = request.time()
+          request.done()
+          return this.answerLater(replies, id, this.overview.series(sinceMs))
+        }
         default:
           if (this.cache.handles(op)) return this.cache.handle(replies, op, id, bytes, start, end)
           throw new HearthError('PROTOCOL', `no operation has the code 0x${op.toString(16)}`)

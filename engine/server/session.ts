@@ -24,8 +24,10 @@ import { bodyBytesOf, HEADER_BYTES, opOf, readId, readWord } from '../protocol/h
 import { encodeValue } from '../protocol/payload.ts'
 import { OPS, PROTOCOL_VERSION, REPLIES } from '../protocol/spec.ts'
 import { ReplyWriter } from '../router/reply.ts'
+import type { RequestMeter } from '../router/request_meter.ts'
 import type { Router } from '../router/router.ts'
 import type { Assembly } from './assembly.ts'
+import { LONG_OPS } from './long_ops.ts'
 import type { Peer } from './peer.ts'
 
 /** The connection under a session: a Unix socket, or a client in this very process. */
@@ -43,6 +45,7 @@ export interface Wire extends Outlet {
 export interface SessionContext {
   readonly router: Router
   readonly assembly: Assembly
+  readonly meter: RequestMeter
   /** The sessions of clients in this process. */
   readonly locals: Set<Session>
   /** The longest body that an operation may have. */
@@ -61,20 +64,6 @@ export interface AttachedPage {
   readonly bytes: number
   release(): void
 }
-
-/** Operations whose bodies are as long as their users make them. */
-const LONG_OPS: ReadonlySet<number> = new Set(
-  [
-    OPS.SET,
-    OPS.STORE,
-    OPS.FILL,
-    OPS.SET_MANY,
-    OPS.QUERY,
-    OPS.QUERY_CACHED,
-    OPS.EXECUTE,
-    OPS.STREAM,
-  ].map(op => op.code),
-)
 
 export class Session {
   readonly id: string
@@ -97,6 +86,8 @@ export class Session {
   private skipBytes = 0
   private begunMs = monotonicMs()
   private isStopping = false
+  /** Since when what is held has waited; 0: nothing is. */
+  private heldSinceMs = 0
 
   constructor(id: string, peer: Peer, wire: Wire, context: SessionContext) {
     this.id = id
@@ -109,6 +100,7 @@ export class Session {
         onceSent: callback => wire.onceSent(callback),
       },
       () => wire.unsentBytes() > SESSION_UNSENT_BYTES_PAUSE,
+      context.meter,
     )
   }
 
@@ -125,9 +117,12 @@ export class Session {
 
   /** Takes what one read brought: valid only during the call. */
   receive(bytes: Buffer, end: number): void {
+    const { meter } = this.context
+    meter.turnBegins()
     if (this.held === undefined) this.consume(bytes, 0, end)
     else this.hold(bytes, 0, end)
     this.context.afterTurn()
+    meter.turnEnds()
   }
 
   /** Closes a connection that says nothing, or does not finish what it began. Called every second or so. */
@@ -196,18 +191,16 @@ export class Session {
     const start = at + HEADER_BYTES
     const end = start + bodyBytesOf(word)
     if (this.mustWait()) return false
+    const { replies } = this
+    replies.taking(id)
+    let isTaken = true
     try {
-      if (this.state === 'greeting') {
-        this.greet(op, id, bytes, start, end)
-        return true
+      if (this.state === 'greeting') this.greet(op, id, bytes, start, end)
+      else if (op === OPS.ATTACH.code) this.attach(id, start, end)
+      else if (!this.context.router.route(replies, op, id, bytes, start, end)) {
+        this.context.router.onceRoom(op, this.resume)
+        isTaken = false
       }
-      if (op === OPS.ATTACH.code) {
-        this.attach(id, start, end)
-        return true
-      }
-      if (this.context.router.route(this.replies, op, id, bytes, start, end)) return true
-      this.context.router.onceRoom(op, this.resume)
-      return false
     } catch (error) {
       if (!isHearthError(error))
         log('error', 'a request met a bug', {
@@ -215,8 +208,9 @@ export class Session {
           error: String((error as Error).stack),
         })
       this.refuse(id, toHearthError(error))
-      return true
     }
+    replies.taken(op, isTaken)
+    return isTaken
   }
 
   /** Whether too much is unanswered or unsent; then something has been asked to call resume(). */
@@ -277,10 +271,12 @@ export class Session {
     }
     this.skipBytes = bodyBytes
     const max = this.context.bodyBytesMax(op)
+    this.replies.taking(id)
     this.replies.error(
       id,
       new HearthError('VALUE_TOO_LARGE', `the request has ${bodyBytes} bytes; ${max} are allowed`),
     )
+    this.replies.taken(op, true)
   }
 
   private beginPartial(totalBytes: number, bytes: Buffer, start: number, end: number): void {
@@ -330,6 +326,7 @@ export class Session {
   /** Keeps what is left until resume(), and reads no more. A long frame that waits keeps its budget. */
   private hold(bytes: Buffer, start: number, end: number): void {
     const rest = bytes.subarray(start, end)
+    this.heldSinceMs ||= this.context.meter.beganMs
     // What was held before is memory of this session's own and need not be copied again.
     if (this.held === undefined) this.held = bytes === this.resumed ? rest : Buffer.from(rest)
     else if (rest.length > 0) this.held = Buffer.concat([this.held, rest])
@@ -340,6 +337,8 @@ export class Session {
     const held = this.held
     if (held === undefined || this.state === 'closed') return
     const { budgetBytes } = this
+    const { meter } = this.context
+    meter.turnBegins(this.heldSinceMs)
     this.held = undefined
     this.budgetBytes = 0
     this.resumed = held
@@ -347,7 +346,9 @@ export class Session {
     this.resumed = undefined
     if (this.heldBytes() === held.length) this.budgetBytes = budgetBytes
     else this.context.assembly.giveBack(budgetBytes)
+    if (this.held === undefined) this.heldSinceMs = 0
     this.context.afterTurn()
+    meter.turnEnds()
     if (this.held === undefined && !this.isStopping) this.wire.resumeReads()
   }
 

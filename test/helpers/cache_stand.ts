@@ -92,7 +92,12 @@ export class CacheStand {
     const none = () => Promise.resolve({})
     const sql = new SqlOps(() => undefined)
     const queries = new QueryCache(this.cache.state, this.cache.keep, sql, 'stand')
-    this.router = new Router(this.cache, sql, queries, { stats: none, health: none })
+    this.router = new Router(this.cache, sql, queries, {
+      stats: none,
+      health: none,
+      metrics: none,
+      series: none,
+    })
     this.replies = new ReplyWriter(
       {
         send: bytes => {

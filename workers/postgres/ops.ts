@@ -108,6 +108,10 @@ class PostgresHandler implements Handler {
     )
   }
 
+  metrics(): Record<string, unknown> {
+    return { servers: [...this.databases.values()].flatMap(database => database.metrics()) }
+  }
+
   async close(): Promise<void> {
     await Promise.all([...this.databases.values()].map(database => database.close()))
   }

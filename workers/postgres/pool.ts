@@ -108,7 +108,7 @@ export class Pool implements Database {
     member.untilMs = untilMs
     this.watch.wake()
     const done = (outcome: Outcome) => this.answered(member, statement, outcome, answered)
-    member.connection.run(statement, params, done, isEncoded)
+    member.connection.run(statement, params, this.figures.timed(statement, done), isEncoded)
   }
 
   /** The borrower keeps the connection without a statement until then; is it still so, it is told (`overdue`). */
@@ -278,7 +278,7 @@ export class Pool implements Database {
   private grant(member: Member, borrower: Borrower, nowMs: number): void {
     member.borrower = borrower
     member.sinceMs = 0
-    this.figures.acquired.add(nowMs - borrower.startedMs)
+    this.figures.noteAcquired(nowMs - borrower.startedMs)
     borrower.granted(member, nowMs)
   }
 

@@ -7,6 +7,7 @@
 
 import { monotonicMs } from '../../engine/clock.ts'
 import { HearthError, toHearthError } from '../../engine/errors.ts'
+import type { ServerMetrics } from '../../engine/figures.ts'
 import { decodeValue } from '../../engine/protocol/payload.ts'
 import { REPLIES } from '../../engine/protocol/spec.ts'
 import type { Replies } from '../handler.ts'
@@ -237,6 +238,10 @@ export class PostgresDatabase {
       problem: cluster.problem(),
       failovers: cluster.topology.failovers,
     }
+  }
+
+  metrics(): ServerMetrics[] {
+    return this.servers.map(server => server.metrics(this.spec.name))
   }
 
   async close(): Promise<void> {

@@ -145,6 +145,7 @@ export class SharedPool implements LaneEvents {
     start: number,
     end: number,
   ): void {
+    if (kind !== ANSWER.ABORTED) this.figures.noteAnswered(job.statement.isRead, job.sentMs)
     if (job.isDone) return // its requester was told already
     if (kind === ANSWER.ROWS) {
       job.isDone = true
@@ -156,7 +157,7 @@ export class SharedPool implements LaneEvents {
   }
 
   turned(lane: Lane): void {
-    const nowMs = monotonicMs()
+    const nowMs = this.figures.turned()
     this.learn(lane, nowMs)
     if (lane.inflight > 0) {
       lane.headSinceMs = nowMs
@@ -305,7 +306,7 @@ export class SharedPool implements LaneEvents {
     }
     job.sentMs = nowMs
     if (!job.statement.isShort) lane.purpose = 'alone'
-    if (job.repeats === 0) this.figures.acquired.add(nowMs - job.startedMs)
+    if (job.repeats === 0) this.figures.noteAcquired(nowMs - job.startedMs)
     this.watch.wake()
     if (this.choice.isFull(0, this.queue.count)) this.grow()
   }

@@ -7,6 +7,7 @@
  *      select, insert, update … ──▶ SharedPool: many in flight on each connection
  *      create, vacuum, do, temporary tables … ──▶ Pool: a connection each */
 
+import type { ServerMetrics } from '../../../engine/figures.ts'
 import { Admission } from '../admission.ts'
 import { BREAKER_DEFAULTS, type BreakerOptions } from '../breaker_options.ts'
 import { Budget } from '../budget.ts'
@@ -48,6 +49,7 @@ export class Server {
   /** What an answer took lately, in milliseconds. */
   latencyMs = 0
   lastEndMs = 0
+  private readonly poolName: string
   private readonly figures: PoolFigures
   private readonly budget: Budget
   private readonly watch: UtilizationWatch
@@ -69,7 +71,8 @@ export class Server {
     if (spec.size > 1) this.shared = new SharedPool(this.spec, this.budget, this.figures)
     const min = this.shared === undefined ? spec.min : 0
     this.pool = new Pool({ ...this.spec, min }, this.budget, this.figures)
-    this.admission = new Admission(isOnly(name) ? spec.name : `${spec.name}.${name}`, breaker)
+    this.poolName = isOnly(name) ? spec.name : `${spec.name}.${name}`
+    this.admission = new Admission(this.poolName, breaker)
     if (this.shared !== undefined) this.shared.dialer.onConnected = () => this.admission.connected()
     this.pool.dialer.onConnected = () => this.admission.connected()
     this.budget.onWanted = () => this.shared?.shed()
@@ -133,6 +136,26 @@ export class Server {
       prepared: { ...prepared },
       breakers: this.admission.figures(),
       down: count === 0 ? (shared ?? pool).dialer.lastFailure : undefined,
+    }
+  }
+
+  metrics(database: string): ServerMetrics {
+    const { acquire, read, write } = this.figures
+    const { connecting, idle, inUse, waiting, breakers } = this.stats()
+    return {
+      pool: this.poolName,
+      database,
+      role: this.isStandby ? 'replica' : 'primary',
+      state: this.state,
+      lagMs: this.isStandby ? this.lagMs : null,
+      connecting,
+      idle,
+      inUse,
+      waiting,
+      breakers,
+      acquire: acquire.figures(),
+      read: read.figures(),
+      write: write.figures(),
     }
   }
 

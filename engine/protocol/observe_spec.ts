@@ -1,0 +1,27 @@
+/** observe_spec: the rows of the protocol's table for what the engine measures of itself: METRICS, SERIES.
+ *  Owns:   OBSERVE_OPS.   Not here: the whole table (spec.ts), of which they are a part.
+ *  Thread: any.
+ *  Holds:  as spec.ts does. */
+
+import type { FrameSpec } from './frame_spec.ts'
+
+export const OBSERVE_OPS = {
+  METRICS: {
+    code: 0x04,
+    args: [],
+    on: 'both',
+    worker: 'main',
+    repeatable: true,
+    replies: ['RESULT'],
+    doc: 'All metrics, as `GET /metrics/json` gives them; on a ring, STATS of one worker and what only metrics want.',
+  },
+  SERIES: {
+    code: 0x05,
+    args: [['sinceMs', 'time']],
+    on: 'socket',
+    worker: 'main',
+    repeatable: true,
+    replies: ['RESULT'],
+    doc: 'Chosen figures of the last ten minutes, as `GET /series` gives them: the samples taken after `sinceMs` (since 1970; 0: all).',
+  },
+} as const satisfies Record<string, FrameSpec>
