@@ -1,7 +1,7 @@
 /** Frames by the hundred thousand, mutated by what they reach in the session, the router and the cache of a whole engine.
  *  Owns:   one engine in this process.   Thread: main of a test process.
  *  Runs:   beside others, since no figure of it is near a bound.
- *  Holds:  nothing is thrown out of a session; no request meets a bug, which the log would tell; what comes back is whole replies of the
+ *  Holds:  nothing is thrown out of a session; no request meets a bug, which the log tells; what comes back is whole replies of the
  *          protocol; at the end a witness's entry is as it was. */
 
 import assert from 'node:assert/strict'
