@@ -16,7 +16,14 @@ const dist = join(root, 'dist')
 
 const UUID_OF_THE_KERNEL = `module.exports = () => {
   try { return require('node:fs').readFileSync('/proc/sys/kernel/random/uuid', 'latin1').trim() }
-  catch { return require('node:crypto').randomUUID() }
+  catch {}
+  try { // A sandbox without /proc/sys still has this device.
+    const { closeSync, openSync, readSync } = require('node:fs')
+    const bytes = Buffer.alloc(16), fd = openSync('/dev/urandom')
+    try { readSync(fd, bytes) } finally { closeSync(fd) }
+    bytes[6] = bytes[6] & 15 | 64; bytes[8] = bytes[8] & 63 | 128
+    return bytes.toString('hex').replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-')
+  } catch { return require('node:crypto').randomUUID() }
 }`
 
 /** hyperid asks for a polyfill of Buffer that Node never needs, and loads node:crypto, which is 1 MB, for one uuid a process. */

@@ -10,3 +10,8 @@ export function wallMs(): number {
 export function monotonicMs(): number {
   return performance.now()
 }
+
+/** Microseconds on CLOCK_MONOTONIC, whose zero other processes of this host share. */
+export function monotonicUsec(): bigint {
+  return process.hrtime.bigint() / 1_000n
+}

@@ -107,6 +107,11 @@ export const WORKER_SILENT_MS_MAX = 60_000
 
 /** Shutdown: what is in flight may finish within this, then it is cut. */
 export const DRAIN_MS_MAX = 3_000
+/** All of a shutdown: the drain, the list of what is hot, closing connections and files. */
+export const STOP_MS_MAX = 2 * DRAIN_MS_MAX + HOT_SAVE_MS_MAX
+/** A shutdown begins with clients being told to go: so long they have for it, and with something to finish a bit longer. */
+export const LEAVE_MS_MAX = 500
+export const LEAVE_OPEN_MS_MAX = DRAIN_MS_MAX / 2
 /** No request for this long: threads collect garbage and give memory back. */
 export const IDLE_MS = 500
 

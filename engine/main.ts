@@ -19,11 +19,9 @@ import { correlationId } from './correlation.ts'
 import { lockFolder } from './folder_lock.ts'
 import {
   ASSEMBLY_BYTES_MAX,
-  COPY_CHUNK_BYTES_MAX,
   DRAIN_MS_MAX,
   HOT_SAVE_MS_MAX,
   IDLE_MS,
-  MANY_KEYS_BYTES_MAX,
   WARM_MS_MAX,
 } from './limits.ts'
 import { log, setLogLevel } from './log.ts'
@@ -34,9 +32,7 @@ import type { Observer } from './observe/observer.ts'
 import { EngineOverview } from './observe/overview.ts'
 import { WorkerPool } from './pool/pool.ts'
 import type { DatabaseOptions, Kinds } from './pool/worker_task.ts'
-import { SCALAR_BYTES_MAX } from './protocol/body.ts'
-import { BODY_BYTES_MAX } from './protocol/header.ts'
-import { OPS, PROTOCOL_VERSION } from './protocol/spec.ts'
+import { PROTOCOL_VERSION } from './protocol/spec.ts'
 import { Cache } from './router/cache.ts'
 import { HotList } from './router/hot_list.ts'
 import { QueryCache } from './router/query_cache.ts'
@@ -46,16 +42,13 @@ import { Router } from './router/router.ts'
 import { SqlOps } from './router/sql_ops.ts'
 import { Warming } from './router/warming.ts'
 import { Assembly } from './server/assembly.ts'
+import { bodyBytesMax } from './server/body_limits.ts'
+import type { HeldSocket } from './server/held_socket.ts'
 import { claimSocket, Listener } from './server/listener.ts'
 import type { SessionContext } from './server/session.ts'
 
 export const ENGINE_NAME = 'hearth'
 
-/** Bodies other than values and statements are a key and a few numbers. */
-const SMALL_BODY_BYTES_MAX = 128 * 1024
-/** What an entry has besides key and value: 32 tags of 256 bytes, and numbers. */
-const ENTRY_BYTES_MAX = 9 * 1024
-const QUERY_BODY_BYTES_MAX = 8 * 1024 * 1024
 const SWEEP_MS = 1_000
 const SWEEP_COUNT = 512
 
@@ -89,14 +82,21 @@ export class Engine {
   private idleTimer: NodeJS.Timeout | undefined
   private isActive = false
 
-  /** Starts an engine on a whole configuration; rejects with a HearthError that says what to mend. */
-  static async start(config: Config): Promise<Engine> {
-    mkdirSync(config.engine.stateDir, { recursive: true, mode: 0o750 })
-    await claimSocket(config.engine.socket)
-    const unlock = await lockFolder(config.engine.stateDir, 'state', holder => {
-      const { stateDir } = config.engine
-      return `another engine${holder} keeps its state in ${stateDir}; stop it, or set engine.state_dir`
-    })
+  /** Starts an engine on a whole configuration, on a socket of its own or on one that is held for it; rejects with a HearthError
+   *  that says what to mend. */
+  static async start(configured: Config, held?: HeldSocket): Promise<Engine> {
+    const config = held === undefined ? configured : onHeldSocket(configured, held)
+    const { stateDir } = config.engine
+    mkdirSync(stateDir, { recursive: true, mode: 0o750 })
+    if (held === undefined) await claimSocket(config.engine.socket)
+    let started: Engine | undefined
+    const unlock = await lockFolder(
+      stateDir,
+      'state',
+      holder =>
+        `another engine${holder} keeps its state in ${stateDir}; stop it, or set engine.state_dir`,
+      () => started?.phase === 'stopping',
+    )
     try {
       const native = await loadNative()
       if (config.engine.libpq !== undefined) chooseLibpq(native, config.engine.libpq)
@@ -108,16 +108,21 @@ export class Engine {
             ...replicas.map(replica => replica.url),
           ]),
         )
-      const engine = new Engine(config, native, unlock)
-      await engine.open()
-      return engine
+      started = new Engine(config, native, unlock, held?.fd)
+      await started.open()
+      return started
     } catch (error) {
       unlock()
       throw error
     }
   }
 
-  private constructor(config: Config, native: Native | undefined, unlock: () => void) {
+  private constructor(
+    config: Config,
+    native: Native | undefined,
+    unlock: () => void,
+    heldFd: number | undefined,
+  ) {
     this.config = config
     this.unlock = unlock
     this.native = native
@@ -182,13 +187,13 @@ export class Engine {
       assembly: new Assembly(ASSEMBLY_BYTES_MAX),
       meter: this.meter,
       locals: new Set(),
-      bodyBytesMax: op => bodyBytesMax(config, op),
+      bodyBytesMax: op => bodyBytesMax(config.cache, op),
       afterTurn: this.afterTurn,
       greeting: () => this.greeting(),
       attach: peer => this.readerPages?.open(peer.uid),
     }
     this.listener = new Listener(
-      { path: socket, mode: socketMode, credentialsOf: native?.peerCredentials },
+      { path: socket, mode: socketMode, heldFd, credentialsOf: native?.peerCredentials },
       this.context,
     )
     this.sweeper = setInterval(this.everySecond, SWEEP_MS).unref()
@@ -204,6 +209,15 @@ export class Engine {
     this.memory.setValueBytesMax(config.memory.maxValueBytes)
     this.cache.state.policies = policiesOf(config)
     this.hitRate.target = config.cache.hitRateTarget
+  }
+
+  /** Whether every worker answers a ping over its ring within the time: false also while one is being replaced. */
+  async workersAnswer(timeoutMs: number): Promise<boolean> {
+    return await this.pool.answers(timeoutMs)
+  }
+
+  get clientCount(): number {
+    return this.listener.sessions.size
   }
 
   /** What metrics, the page and alerts read from; loaded with the first call. */
@@ -231,11 +245,14 @@ export class Engine {
     return (await this.observing)?.url
   }
 
-  /** Finishes what is in flight within DRAIN_MS_MAX, then closes every part in reverse order. Safe to call twice. */
+  /** Lets clients go and finishes what is in flight, within DRAIN_MS_MAX, then closes every part in reverse order. Safe to call
+   *  twice. */
   async close(): Promise<void> {
     this.phase = 'stopping'
+    const deadlineMs = monotonicMs() + DRAIN_MS_MAX
+    await this.listener.leave()
     this.listener.stopReading()
-    await this.drained(DRAIN_MS_MAX)
+    await this.drained(deadlineMs)
     await this.hotList?.stop(HOT_SAVE_MS_MAX)
     setState(this.segment, STATE.closed)
     await Promise.all([this.listener.close(), this.pool.stop(DRAIN_MS_MAX / 2)])
@@ -282,8 +299,7 @@ export class Engine {
     this.hotList?.look(reads.memoryHits)
   }
 
-  private async drained(timeoutMs: number): Promise<void> {
-    const deadlineMs = monotonicMs() + timeoutMs
+  private async drained(deadlineMs: number): Promise<void> {
     while (this.inflight() > 0 && monotonicMs() < deadlineMs) {
       await new Promise(resolve => setTimeout(resolve, 10))
     }
@@ -342,6 +358,14 @@ export class Engine {
   }
 }
 
+/** The held socket's path and mode are what counts: the segment lies beside it, and is for whom it lets in. */
+function onHeldSocket(config: Config, { path, mode }: HeldSocket): Config {
+  const { socket } = config.engine
+  if (socket !== path)
+    log('warn', 'engine.socket is not used: the service manager holds another', { socket, path })
+  return { ...config, engine: { ...config.engine, socket: path, socketMode: mode } }
+}
+
 /** Which worker hosts which kind: one for both by default, which is 6 MB cheaper than one each. */
 function hostsOf(config: Config): Kinds[] {
   const sqlite = {
@@ -370,21 +394,4 @@ function databasesOf(config: Config): Record<string, DatabaseOptions> {
 
 function policiesOf(config: Config): TtlPolicies {
   return { defaultTtlMs: config.cache.defaultTtlMs, named: config.ttl }
-}
-
-function bodyBytesMax(config: Config, op: number): number {
-  const entryBytes = config.cache.maxValueBytes + config.cache.maxKeyBytes
-  if (op === OPS.SET.code) return Math.min(BODY_BYTES_MAX, entryBytes + 64)
-  if (op === OPS.STORE.code || op === OPS.FILL.code || op === OPS.SET_MANY.code)
-    return Math.min(BODY_BYTES_MAX, entryBytes + ENTRY_BYTES_MAX)
-  if (op === OPS.GET_MANY.code) return MANY_KEYS_BYTES_MAX
-  if (
-    op === OPS.QUERY.code ||
-    op === OPS.QUERY_CACHED.code ||
-    op === OPS.EXECUTE.code ||
-    op === OPS.STREAM.code
-  )
-    return QUERY_BODY_BYTES_MAX
-  if (op === OPS.COPY_WRITE.code) return COPY_CHUNK_BYTES_MAX + SCALAR_BYTES_MAX
-  return SMALL_BODY_BYTES_MAX
 }

@@ -130,6 +130,14 @@ export function notifySystemd(state: string, address = process.env['NOTIFY_SOCKE
   return true
 }
 
+/** The path that a listening Unix stream socket is bound to ('@' first: an abstract name), such as systemd hands over. ENOTSOCK,
+ *  EPROTOTYPE for another kind of socket, EINVAL for one that does not listen or has no name. */
+export function listeningPath(fd: number): string {
+  const path = native.listeningPath(fd)
+  if (typeof path === 'number') throw systemError(path, 'getsockname')
+  return path
+}
+
 /** malloc_trim(0): gives free heap pages back to the system. True when there were some. Takes about a millisecond for
  *  each few megabytes: for idle moments. */
 export function trimMemory(): boolean {

@@ -12,6 +12,8 @@ export interface NativeAddon {
   releaseGuard(handle: object): void
   peerCredentials(fd: number): Credentials | number
   sendDatagram(address: string, text: string): number
+  listeningPath(fd: number): string | number
+  keepDescriptor(fd: number): number
   trimMemory(): boolean
   tuneAllocator(arenasMax: number, trimThresholdBytes: number, topPadBytes: number): boolean
   startWriteback(fd: number, at: number, bytes: number): number

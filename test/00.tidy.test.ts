@@ -34,6 +34,7 @@ const LEAVES = [
   'engine/log.ts',
   'engine/native.ts',
   'engine/paths.ts',
+  'engine/service_manager.ts',
   'engine/watch/triggers.ts',
 ] as const
 
@@ -73,6 +74,7 @@ const MAY_IMPORT: Record<string, Rule> = {
       'native-bindings',
     ],
   },
+  'engine/deploy': { values: ['engine/config'] },
   'engine/observe': {
     values: ['engine/protocol/spec.ts'],
     types: ['engine/cache', 'engine/pool', 'engine/router'],
@@ -82,6 +84,7 @@ const MAY_IMPORT: Record<string, Rule> = {
     values: [
       'engine/config',
       'engine/client',
+      'engine/deploy',
       'engine/dev',
       'engine/index.ts',
       'engine/protocol',

@@ -114,6 +114,7 @@ const CODES = {
     FOUND_EXTRA: 0xc5,
     FOUND_MANY: 0xc6,
     HOT: 0x98,
+    LEAVING: 0xa0,
   },
   durability: { commit: 0, memory: 1 },
   errors: {

@@ -3,13 +3,14 @@
 import assert from 'node:assert/strict'
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { closeSync, mkdtempSync, openSync, rmSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface, type Interface } from 'node:readline'
 import { after, test } from 'node:test'
 import {
+  listeningPath,
   notifySystemd,
   peerCredentials,
   trimMemory,
@@ -66,6 +67,27 @@ test('the peer’s user is the one it had when it connected', async t => {
   child.kill()
   socket.destroy()
   server.close()
+})
+
+test('a listening socket tells its path; what does not listen, or has none, is a coded error', async () => {
+  const path = join(folder, 'listens')
+  const server = createServer().listen(path)
+  const nameless = createServer().listen('\0hearth-listens-' + process.pid)
+  const tcp = createServer().listen(0, '127.0.0.1')
+  await Promise.all([server, nameless, tcp].map(each => once(each, 'listening')))
+  const client = connect(path)
+  await once(client, 'connect')
+  const of = (each: unknown) => listeningPath(descriptorOf(each as Socket))
+  assert.equal(of(server), path)
+  assert.equal(of(nameless), `@hearth-listens-${process.pid}`)
+  assert.throws(() => of(tcp), { code: 'EPROTOTYPE' })
+  assert.throws(() => of(client), { code: 'EINVAL' })
+  const file = openSync(import.meta.filename, 'r')
+  assert.throws(() => listeningPath(file), { code: 'ENOTSOCK', syscall: 'getsockname' })
+  assert.throws(() => listeningPath(-1), { code: 'EBADF' })
+  closeSync(file)
+  client.destroy()
+  for (const each of [server, nameless, tcp]) each.close()
 })
 
 test('a TCP socket, a file and a number that is no descriptor are coded errors', async () => {

@@ -9,8 +9,10 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { HearthError } from '../engine/client/index.ts'
-import { prepare, type ServedEngine, serve } from './helpers/engine.ts'
+import { NO_ID } from '../engine/protocol/leave_spec.ts'
+import { type Exit, prepare, type ServedEngine, serve } from './helpers/engine.ts'
 import { get, nameOf, rawValue, set } from './helpers/frames.ts'
+import { sharedPostgres } from './helpers/postgres.ts'
 
 const STOP_MS_MAX = 5_000
 
@@ -86,6 +88,62 @@ test('what the engine has taken before SIGTERM is answered before it ends', asyn
   }
   assert.equal(bytes, 3_000_000)
   assert.equal((await stopped).code, 0)
+})
+
+test('clients are told to leave before it ends, and what they ask until then is answered', async t => {
+  const engine = await serve(t)
+  const client = await engine.raw()
+  await client.hello()
+  const greeted = await engine.raw()
+  await sleep(50)
+  const stopped = engine.stop()
+  assert.equal(nameOf(await client.reply(NO_ID)), 'LEAVING')
+  client.send(set(5, 'late', 1), get(6, 'late'))
+  assert.equal(nameOf(await client.reply(5)), 'OK')
+  assert.equal(nameOf(await client.reply(6)), 'VALUE_MEMORY')
+  // One that had connected and said nothing yet is greeted first.
+  await greeted.hello()
+  assert.equal(nameOf(await greeted.reply(NO_ID)), 'LEAVING')
+  await client.close()
+  await greeted.close()
+  assert.equal((await stopped).code, 0)
+  isTidy(engine)
+})
+
+test('a transaction that is open when it is to end may be finished', async t => {
+  const { url } = await sharedPostgres()
+  const engine = await serve(t, { HEARTH_POSTGRES_URL: url })
+  const client = await engine.connect()
+  await client.db.query('create table if not exists kept (n int)')
+  let stopped: Promise<Exit> | undefined
+  await client.db.transaction(async tx => {
+    await tx.query('insert into kept values (1)')
+    stopped = engine.stop()
+    await engine.untilLogged('stopping')
+    await sleep(100)
+    await tx.query('insert into kept values (2)')
+  })
+  assert.equal((await stopped!).code, 0)
+  await engine.start()
+  const { rows } = await (await engine.connect()).db.query('select count(*)::int as n from kept')
+  assert.equal(rows[0]!['n'], 2)
+})
+
+test('an engine that is started while another still finishes waits for its state folder', async t => {
+  const engine = await serve(t)
+  const silent = await engine.raw()
+  await silent.hello()
+  const next = prepare(t, { HEARTH_ENGINE_STATE_DIR: engine.stateDir })
+  const stopped = engine.stop()
+  await engine.untilLogged('stopping')
+  next.spawn()
+  await next.untilReady()
+  assert.equal((await stopped).code, 0)
+  // One that does not stop is not waited for.
+  const third = prepare(t, { HEARTH_ENGINE_STATE_DIR: engine.stateDir })
+  third.spawn()
+  assert.equal((await third.untilExit()).code, 1)
+  assert.match(third.log(), /BUSY: another engine \(pid \d+\) keeps its state/)
 })
 
 test('clients that do not read and clients that say nothing do not hold up the end', async t => {

@@ -111,6 +111,14 @@ describe('the package', { skip }, () => {
     assert.equal(npm(project, 'exec', '--', 'hearth', '--version'), `hearth ${version}\n`)
   })
 
+  test('writes units that run it from where it lies, with the runtime that came along', () => {
+    const args = ['exec', '--', 'hearth', 'install-service', '--print', '--json']
+    const { files, runtime } = JSON.parse(npm(project, ...args))
+    assert(runtime.startsWith(join(project, 'node_modules/')), runtime)
+    const start = `ExecStart=${runtime} ${installed('engine/cli/hearth.cjs')} serve\n`
+    assert(files[0].text.includes(start), files[0].text)
+  })
+
   test('brings its types', () => {
     mkdirSync(join(project, 'node_modules/@types'), { recursive: true })
     for (const name of ['@types/node', 'undici-types']) {

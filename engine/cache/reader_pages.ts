@@ -6,6 +6,7 @@
  *          once that has mapped it.  (3) while nobody reads, no timer runs here: sweep() once a second finds out. */
 
 import {
+  chmodSync,
   closeSync,
   constants,
   fchmodSync,
@@ -128,7 +129,8 @@ export class ReaderPages {
   private makeFolder(): void {
     if (this.isFolderMade) return
     // Members of the group may pass through, not list: a page's name is its key.
-    mkdirSync(this.folder, { mode: this.isForGroup ? 0o710 : 0o700 })
+    mkdirSync(this.folder, { mode: 0o700 })
+    if (this.isForGroup) chmodSync(this.folder, 0o710) // Whatever the umask.
     this.isFolderMade = true
   }
 

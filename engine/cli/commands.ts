@@ -165,4 +165,20 @@ tables are watched, and exits with 1 unless all are.`,
     },
     load: () => import('./commands/config.ts'),
   },
+  'install-service': {
+    operands: [],
+    summary: 'write the systemd units for this install, and say what to do next',
+    details: `Writes hearth.service, hearth.socket and the file that makes their user. Starts nothing. A file
+that was changed by hand is left alone; changes belong in drop-ins (systemctl edit).`,
+    options: {
+      print: { doc: 'print them instead' },
+      user: { value: 'NAME', doc: 'whom the engine runs as; else hearth' },
+      group: { value: 'NAME', doc: 'who may connect; else as the user' },
+      config: { value: 'FILE', doc: 'for the service; else /etc/hearth/hearth.toml, if there' },
+      root: { value: 'DIR', doc: 'write below it, for a package or an image; else /' },
+      force: { doc: 'also over changed files, which are kept as FILE.old' },
+      ...JSON_OPTION,
+    },
+    load: () => import('./commands/install_service.ts'),
+  },
 }

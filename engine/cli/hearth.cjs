@@ -10,6 +10,8 @@ const { existsSync } = require('node:fs')
 const { join } = require('node:path')
 
 const NODE_MAJOR_MIN = 22
+/** The first descriptor that systemd hands over. */
+const HELD_FD = 3
 
 const root = join(__dirname, '..', '..')
 const [command, ...rest] = process.argv.slice(2)
@@ -85,11 +87,32 @@ function become(flags, args, env) {
   }
   const argv = [...flags, ...args]
   const environment = { ...env, ...process.env }
-  if (typeof process.execve === 'function') process.execve(node, [node, ...argv], environment)
+  if (typeof process.execve === 'function') {
+    keepHeldSockets()
+    process.execve(node, [node, ...argv], environment)
+  }
   const child = require('node:child_process').spawn(node, argv, {
     stdio: 'inherit',
     env: { ...environment, HEARTH_DEV_PARENT: String(process.pid) },
   })
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) process.on(signal, () => child.kill(signal))
   child.on('exit', (code, signal) => process.exit(code ?? (signal === null ? 1 : 128)))
+}
+
+/** Node marks every descriptor it was given to be closed by execve: the sockets that systemd holds for us must not be. */
+function keepHeldSockets() {
+  if (process.env.LISTEN_PID !== String(process.pid)) return
+  const binding = { exports: {} }
+  const folder = join(root, 'native-bindings')
+  const places = ['build', join('prebuilds', `${process.platform}-${process.arch}`)]
+  const place = places.map(each => join(folder, each, 'hearth.node')).find(existsSync)
+  try {
+    if (place === undefined) throw new Error(`there is none in ${folder}`)
+    process.dlopen(binding, place)
+  } catch (error) {
+    console.error(`hearth: the sockets of systemd need the native binding: ${error.message}`)
+    process.exit(1)
+  }
+  const count = Number(process.env.LISTEN_FDS) || 0
+  for (let fd = HELD_FD; fd < HELD_FD + count; fd++) binding.exports.keepDescriptor(fd)
 }

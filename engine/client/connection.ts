@@ -3,13 +3,12 @@
  *  Thread: the client's.
  *  Holds:  (1) one write a tick.  (2) a request that may have been carried out is never sent again unless that is harmless.
  *          (3) a client that is closed answers everything with CLOSED.
+ *          (4) an engine that is about to stop says so (LEAVING): nothing is lost then, what comes later waits for the next one.
  *
  *      connecting ──GREETING──▶ open ──lost──▶ waiting ──backoff──▶ connecting          any ──close()──▶ closed */
 
-import net from 'node:net'
 import { monotonicMs } from '../clock.ts'
 import { HearthError } from '../errors.ts'
-import { READ_BYTES } from '../limits.ts'
 import { textBytesMax, writeText, writeUint } from '../protocol/body.ts'
 import { Deframer } from '../protocol/deframer.ts'
 import { decodeError } from '../protocol/error_frame.ts'
@@ -64,6 +63,10 @@ export class Connection {
   private stream: Stream | undefined
   private writer: FrameWriter | undefined
   private backoffMs = BACKOFF_MS
+  /** The engine has said that it is about to stop. */
+  private isLeaving = false
+  /** Transactions, streams and COPYs that are open on this connection. */
+  private openCount = 0
   private nowMs = monotonicMs()
   private expireTimer: NodeJS.Timeout | undefined
   private backoffTimer: NodeJS.Timeout | undefined
@@ -111,7 +114,10 @@ export class Connection {
     }
     const id = this.inflight.add(request, resolve, reject, this.nowMs + timeoutMs)
     if (this.expireTimer === undefined) this.watchDeadlines(id, timeoutMs)
-    if (this.state === 'open') this.write(id, request)
+    if (this.state === 'open') {
+      // What is open on this connection can be finished on it alone; anything else waits for the next one.
+      if (!this.isLeaving || request.epoch !== undefined) this.write(id, request)
+    }
     // While the engine is known to be down, what can do without an answer does not wait for one.
     else if (this.state === 'waiting' && request.giveUp !== undefined)
       this.inflight.refuse(id, this.downError())
@@ -166,7 +172,11 @@ export class Connection {
     this.setState('connecting')
     const stream = this.options.open({
       onOpen: () => this.greet(),
-      onBytes: (bytes, end) => this.deframer.push(bytes, end),
+      onBytes: (bytes, end) => {
+        this.deframer.push(bytes, end)
+        // After those who were answered have had their turn: they may go on with what is open.
+        if (this.isLeaving) setImmediate(this.leaveWhenAnswered)
+      },
       onClose: error => {
         if (this.stream === stream) this.lost(error)
       },
@@ -231,12 +241,23 @@ export class Connection {
     this.writer?.end()
     this.writer = undefined
     this.inflight.disconnect(this.state === 'connecting')
+    const isLeaving = this.isLeaving
+    this.isLeaving = false
+    this.openCount = 0
+    // The engine is not known to be down: the next one may hold the socket already.
+    if (isLeaving) return this.connect()
     this.setState('waiting')
     // Full jitter on the upper half, so that many clients of a restarted engine do not come at once.
     const pauseMs = this.backoffMs * (0.5 + Math.random() / 2)
     this.backoffMs = Math.min(this.backoffMs * 2, BACKOFF_MS_MAX)
     this.backoffTimer = setTimeout(() => this.connect(), pauseMs)
     this.backoffTimer.unref()
+  }
+
+  /** Nothing is lost by closing now. */
+  private readonly leaveWhenAnswered = (): void => {
+    if (!this.isLeaving || this.state !== 'open') return
+    if (this.openCount === 0 && !this.inflight.isAwaiting()) this.stream?.close()
   }
 
   private write(id: number, request: Request): void {
@@ -266,6 +287,10 @@ export class Connection {
   }
 
   private take(op: number, id: number, bytes: Buffer, start: number, end: number): void {
+    if (op === REPLIES.LEAVING.code) {
+      this.isLeaving = true
+      return
+    }
     const request = this.inflight.requestOf(id)
     if (request === undefined) {
       if (HAS_MORE[op] === 0) this.inflight.answeredLate(id)
@@ -281,6 +306,8 @@ export class Connection {
       this.inflight.refuse(id, decodeError(bytes, start, end))
       return
     }
+    if (op === REPLIES.OPENED.code) this.openCount++
+    else if (this.openCount > 0 && CLOSING.has(request.op)) this.openCount--
     if (HAS_MORE[op] !== 0) {
       this.inflight.setDeadline(id, Infinity) // It has been taken up, and lasts until it is cancelled.
       request.push?.(op, bytes, start, end)
@@ -331,52 +358,7 @@ export class Connection {
   }
 }
 
-/** A Unix socket as a stream, read into one buffer that is used again and again. */
-export function socketStream(path: string): OpenStream {
-  return events => {
-    const buffer = Buffer.allocUnsafeSlow(READ_BYTES)
-    let lastError: Error | undefined
-    const socket = net.connect({
-      path,
-      onread: {
-        buffer,
-        callback: bytes => {
-          events.onBytes(buffer, bytes)
-          return true
-        },
-      },
-    })
-    socket.on('connect', () => events.onOpen())
-    socket.on('error', error => {
-      lastError = cannotConnect(path, error as NodeJS.ErrnoException)
-    })
-    socket.on('close', () => events.onClose(lastError))
-    return {
-      send: bytes => {
-        socket.write(bytes)
-        return socket.writableLength === 0
-      },
-      onceSent: callback => {
-        if (socket.writableLength === 0) setImmediate(callback)
-        else socket.once('drain', callback)
-      },
-      close: () => {
-        socket.end()
-        socket.destroySoon()
-      },
-      descriptor: () => (socket as unknown as { _handle?: { fd?: number } })._handle?.fd ?? -1,
-    }
-  }
-}
-
-function cannotConnect(path: string, error: NodeJS.ErrnoException): HearthError {
-  const why =
-    error.code === 'ENOENT' || error.code === 'ECONNREFUSED'
-      ? `no engine serves on ${path}; start one with 'hearth serve', or name its socket in HEARTH_SOCKET`
-      : error.code === 'EACCES'
-        ? `no permission for ${path}; the user must be in the socket's group`
-        : `cannot connect to ${path}: ${error.message}`
-  return new HearthError(error.code === 'EACCES' ? 'FORBIDDEN' : 'UNAVAILABLE', why, {
-    cause: error,
-  })
-}
+/** What closes a handle, unless an error comes of it. */
+const CLOSING: ReadonlySet<number> = new Set(
+  [OPS.COMMIT, OPS.CLOSE, OPS.COPY_END].map(op => op.code),
+)

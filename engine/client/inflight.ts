@@ -140,6 +140,13 @@ export class Inflight {
     for (let id = 0; id < this.requests.length; id++) if (this.requests[id] !== undefined) yield id
   }
 
+  /** Whether an answer is to come yet: subscriptions, which wait for ever, are not meant. */
+  isAwaiting(): boolean {
+    for (const id of this.waiting())
+      if (this.wasSent(id) && this.requests[id]!.push === undefined) return true
+    return false
+  }
+
   wasSent(id: number): boolean {
     return this.sends[id]! > 0
   }

@@ -92,7 +92,9 @@ export class SharedMemory {
     const fd = this.connection.descriptor()
     const engineUid = fd === undefined ? ownUid : native.peerCredentials(fd).uid
     const memory = native.mapFileReadOnly(path, engineUid)
-    const page = (await this.connection.request(attachRequest)) as Page | null
+    // A page belongs to its connection.
+    const request: Request = { ...attachRequest, epoch: this.connection.epoch }
+    const page = (await this.connection.request(request)) as Page | null
     if (page === null) throw new Error('the engine has no page for this client')
     // An engine of root's gives each client's page to its user; any other engine's pages are its own.
     const pageUid = engineUid === 0 ? ownUid : engineUid
@@ -109,7 +111,6 @@ interface Page {
 
 const attachRequest: Request = {
   op: OPS.ATTACH.code,
-  // A page belongs to its connection.
   isRepeatable: false,
   bodyBytesMax: () => 0,
   write: (_target, at) => at,

@@ -104,6 +104,13 @@ export class WorkerPool {
     return Object.assign({}, ...figures)
   }
 
+  /** Whether every worker is open and answers a ping within the time. */
+  async answers(timeoutMs: number): Promise<boolean> {
+    const deadlineMs = monotonicMs() + timeoutMs
+    const all = await Promise.all(this.seats.map(seat => isAnswering(seat, deadlineMs)))
+    return all.every(Boolean)
+  }
+
   state(): {
     name: string
     state: string
@@ -239,6 +246,21 @@ const pingReceiver: Receiver<Seat> = {
   },
   fail: () => undefined,
 }
+
+/** A ring that is full for the moment is tried again: a worker with much to do is not one that hangs. */
+async function isAnswering(seat: Seat, deadlineMs: number): Promise<boolean> {
+  const { lease } = seat
+  while (seat.state === 'open' && lease === seat.lease) {
+    const leftMs = deadlineMs - monotonicMs()
+    if (leftMs <= 0) return false
+    const error = await ask(lease, OPS.PING.code, leftMs, () => undefined).catch(toHearthError)
+    if (error === undefined) return true
+    await new Promise(resolve => setTimeout(resolve, Math.min(FULL_RING_MS, leftMs)))
+  }
+  return false
+}
+
+const FULL_RING_MS = 20
 
 function askFigures(lease: Lease, op: number): Promise<Record<string, Record<string, unknown>>> {
   return ask(lease, op, 1_000, reply =>

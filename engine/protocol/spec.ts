@@ -8,6 +8,7 @@
 import { CACHE_OPS, CACHE_REPLIES } from './cache_spec.ts'
 import { CLAIM_OPS, CLAIM_REPLIES } from './claim_spec.ts'
 import type { FrameSpec } from './frame_spec.ts'
+import { LEAVE_REPLIES } from './leave_spec.ts'
 import { OBSERVE_OPS } from './observe_spec.ts'
 import { PUB_SUB_OPS, PUB_SUB_REPLIES } from './pub_sub_spec.ts'
 import { QUERY_CACHE_OPS, QUERY_CACHE_REPLIES } from './query_cache_spec.ts'
@@ -27,7 +28,7 @@ export const OPS = {
     on: 'socket',
     worker: 'main',
     repeatable: true,
-    replies: ['GREETING'],
+    replies: ['GREETING', 'LEAVING'],
     doc: 'Must be the first frame. A version the engine does not speak is PROTOCOL and ends the connection.',
   },
   PING: {
@@ -388,6 +389,7 @@ export const REPLIES = {
   },
   ...CACHE_REPLIES,
   ...CLAIM_REPLIES,
+  ...LEAVE_REPLIES,
   ...PUB_SUB_REPLIES,
   ...QUERY_CACHE_REPLIES,
   ...WARM_REPLIES,

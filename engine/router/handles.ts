@@ -11,6 +11,10 @@ import type { Lease } from '../pool/lease.ts'
 export class Handles {
   private readonly leases = new Map<number, Lease>()
 
+  get count(): number {
+    return this.leases.size
+  }
+
   /** Throws BUSY when one more would be too many. */
   checkRoom(): void {
     if (this.leases.size < HANDLE_COUNT_MAX) return

@@ -1,5 +1,5 @@
 /** Listener: the engine's Unix socket and the sessions on it.
- *  Owns:   the socket file, the list of sessions.   Not here: what a session does (session.ts).
+ *  Owns:   the socket file, unless systemd holds it; the list of sessions.   Not here: what a session does (session.ts).
  *  Thread: main.
  *  Holds:  (1) one engine a socket: a file that answers is left alone, one that nobody listens on is replaced.
  *          (2) the file has its mode before anyone can connect.  (3) past SESSION_COUNT_MAX a connection is refused at once. */
@@ -10,7 +10,7 @@ import { dirname } from 'node:path'
 import { monotonicMs } from '../clock.ts'
 import { correlationId } from '../correlation.ts'
 import { HearthError } from '../errors.ts'
-import { SESSION_COUNT_MAX } from '../limits.ts'
+import { LEAVE_MS_MAX, LEAVE_OPEN_MS_MAX, SESSION_COUNT_MAX } from '../limits.ts'
 import { log } from '../log.ts'
 import { encodeErrorFrame } from '../protocol/error_frame.ts'
 import { type CredentialsOf, peerOf } from './peer.ts'
@@ -20,8 +20,17 @@ import { descriptorOf, SocketWire } from './socket_wire.ts'
 export interface ListenerOptions {
   readonly path: string
   readonly mode: number
+  /** A socket that listens already and is somebody else's to open and unlink (held_socket.ts). */
+  readonly heldFd?: number | undefined
   readonly credentialsOf?: CredentialsOf
 }
+
+/** Connections that wait to be accepted; the kernel has a bound of its own (net.core.somaxconn). */
+const BACKLOG_COUNT = 511
+/** How often leave() looks who is still there. */
+const LEAVE_LOOK_MS = 5
+/** The queue of a held socket takes all that come while no engine runs, so it has systemd's length. */
+const HELD_BACKLOG_COUNT = 4_096
 
 export class Listener {
   readonly sessions = new Map<Session, SocketWire>()
@@ -40,15 +49,31 @@ export class Listener {
 
   /** Opens the socket. */
   async listen(): Promise<void> {
-    const { path, mode } = this.options
+    const { path, mode, heldFd } = this.options
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     this.server.once('error', error => reject(cannotListen(path, error)))
     // The bind happens within this call, so the file is never open wider than its mode.
     const umask = process.umask(0o777 & ~mode)
-    this.server.listen({ path, backlog: 511 }, resolve)
+    if (heldFd === undefined) this.server.listen({ path, backlog: BACKLOG_COUNT }, resolve)
+    // Node says listen() again, which sets the length of the queue anew: what has queued stays in it.
+    else this.server.listen({ fd: heldFd, backlog: HELD_BACKLOG_COUNT }, resolve)
     process.umask(umask)
     await promise
     this.server.on('error', error => log('error', 'socket', { error: error.message }))
+  }
+
+  /** Takes no more connections, and has those there are go on elsewhere; resolves when they have gone, or had time to. What they
+   *  ask meanwhile is answered. */
+  async leave(): Promise<void> {
+    this.server.close()
+    const startMs = monotonicMs()
+    while (this.sessions.size > 0) {
+      let isAnyBusy = false
+      for (const session of this.sessions.keys()) isAnyBusy = session.leave() || isAnyBusy
+      const tookMs = monotonicMs() - startMs
+      if (tookMs >= (isAnyBusy ? LEAVE_OPEN_MS_MAX : LEAVE_MS_MAX)) return
+      await new Promise(resolve => setTimeout(resolve, LEAVE_LOOK_MS))
+    }
   }
 
   /** Takes no more connections, and no more requests on those there are. */

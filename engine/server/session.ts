@@ -21,6 +21,7 @@ import { log } from '../log.ts'
 import { BodyReader } from '../protocol/body.ts'
 import type { Outlet } from '../protocol/frame_writer.ts'
 import { bodyBytesOf, HEADER_BYTES, opOf, readId, readWord } from '../protocol/header.ts'
+import { NO_ID } from '../protocol/leave_spec.ts'
 import { encodeValue } from '../protocol/payload.ts'
 import { OPS, PROTOCOL_VERSION, REPLIES } from '../protocol/spec.ts'
 import { ReplyWriter } from '../router/reply.ts'
@@ -86,6 +87,8 @@ export class Session {
   private skipBytes = 0
   private begunMs = monotonicMs()
   private isStopping = false
+  private isLeaving = false
+  private isToldToLeave = false
   /** Since when what is held has waited; 0: nothing is. */
   private heldSinceMs = 0
 
@@ -107,6 +110,18 @@ export class Session {
   /** Requests that were taken or read and have no answer yet. */
   get inflight(): number {
     return this.replies.inflight + (this.held === undefined ? 0 : 1)
+  }
+
+  /** The engine is about to stop: the client is told, once, to finish here and to connect anew. Whether it has anything to finish:
+   *  unanswered requests, a transaction or a stream. */
+  leave(): boolean {
+    this.isLeaving = true
+    if (this.state === 'serving' && !this.isToldToLeave) {
+      this.isToldToLeave = true
+      this.replies.empty(REPLIES.LEAVING.code, NO_ID)
+      this.replies.flush()
+    }
+    return this.inflight + (this.replies.handles?.count ?? 0) > 0
   }
 
   /** Takes what has been read already and no more: the engine is about to stop. */
@@ -238,6 +253,7 @@ export class Session {
     this.state = 'serving'
     const greeting = encodeValue({ session: this.id, ...this.context.greeting(this.peer) })
     this.replies.frame(REPLIES.GREETING.code, id, greeting, 0, greeting.length)
+    if (this.isLeaving) this.leave()
   }
 
   /** Answers a frame that breaks the protocol, and closes. */
@@ -382,5 +398,3 @@ export class Session {
     this.budgetBytes = 0
   }
 }
-
-/** Operations whose body is as long as what their user gives them. */

@@ -42,6 +42,32 @@ static napi_value js_send_datagram(napi_env env, napi_callback_info info) {
     return make_int(env, -error);
 }
 
+/* (descriptor) → the path or -errno */
+static napi_value js_listening_path(napi_env env, napi_callback_info info) {
+    size_t count = 1;
+    napi_value arguments[1];
+    napi_value result;
+    int32_t descriptor = -1;
+    char path[128];
+    size_t size = sizeof path;
+    NAPI_TRY(env, napi_get_cb_info(env, info, &count, arguments, NULL, NULL));
+    NAPI_TRY(env, napi_get_value_int32(env, arguments[0], &descriptor));
+    int error = listening_path_read(descriptor, path, &size);
+    if (error != 0) return make_int(env, -error);
+    NAPI_TRY(env, napi_create_string_utf8(env, path, size, &result));
+    return result;
+}
+
+/* (descriptor) → 0 or -errno */
+static napi_value js_keep_descriptor(napi_env env, napi_callback_info info) {
+    size_t count = 1;
+    napi_value arguments[1];
+    int32_t descriptor = -1;
+    NAPI_TRY(env, napi_get_cb_info(env, info, &count, arguments, NULL, NULL));
+    NAPI_TRY(env, napi_get_value_int32(env, arguments[0], &descriptor));
+    return make_int(env, -descriptor_keep(descriptor));
+}
+
 static napi_value js_trim_memory(napi_env env, napi_callback_info info) {
     (void)info;
     return make_bool(env, allocator_trim());
@@ -75,6 +101,8 @@ bool addon_system_register(napi_env env, napi_value exports) {
     static const napi_property_descriptor functions[] = {
         NATIVE_FUNCTION("peerCredentials", js_peer_credentials),
         NATIVE_FUNCTION("sendDatagram", js_send_datagram),
+        NATIVE_FUNCTION("listeningPath", js_listening_path),
+        NATIVE_FUNCTION("keepDescriptor", js_keep_descriptor),
         NATIVE_FUNCTION("trimMemory", js_trim_memory),
         NATIVE_FUNCTION("tuneAllocator", js_tune_allocator),
         NATIVE_FUNCTION("startWriteback", js_start_writeback),

@@ -4,6 +4,7 @@
 #include "unix_socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -32,4 +33,31 @@ int datagram_send(const char *address, const char *bytes, size_t size) {
     int error = sent < 0 ? errno : 0;
     close(descriptor);
     return error;
+}
+
+int listening_path_read(int descriptor, char *path, size_t *size) {
+    struct sockaddr_un address;
+    socklen_t address_size = sizeof address;
+    int kind = 0;
+    int is_listening = 0;
+    socklen_t option_size = sizeof kind;
+    if (getsockname(descriptor, (struct sockaddr *)&address, &address_size) != 0) return errno;
+    if (getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &kind, &option_size) != 0) return errno;
+    if (address.sun_family != AF_UNIX || kind != SOCK_STREAM) return EPROTOTYPE;
+    option_size = sizeof is_listening;
+    if (getsockopt(descriptor, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &option_size) != 0) return errno;
+    if (!is_listening || address_size <= offsetof(struct sockaddr_un, sun_path)) return EINVAL;
+    size_t length = address_size - offsetof(struct sockaddr_un, sun_path);
+    if (address.sun_path[0] == '\0') address.sun_path[0] = '@';
+    else length = strnlen(address.sun_path, length);
+    if (length > *size) return ENAMETOOLONG;
+    memcpy(path, address.sun_path, length);
+    *size = length;
+    return 0;
+}
+
+int descriptor_keep(int descriptor) {
+    int flags = fcntl(descriptor, F_GETFD);
+    if (flags < 0) return errno;
+    return fcntl(descriptor, F_SETFD, flags & ~FD_CLOEXEC) < 0 ? errno : 0;
 }

@@ -1,4 +1,4 @@
-/** unix_socket: two things about Unix sockets that Node has no call for. Plain C.
+/** unix_socket: what about Unix sockets and descriptors Node has no call for. Plain C.
  *  Owns:   nothing.
  *  Thread: any.
  *  Holds:  no call blocks, and none leaves a descriptor open. */
@@ -17,5 +17,10 @@ typedef struct peer_credentials {
 int peer_credentials_read(int descriptor, peer_credentials_t *peer);
 /** Sends one datagram to a Unix socket, a path or '@' and an abstract name. Returns 0 or an errno. */
 int datagram_send(const char *address, const char *bytes, size_t size);
+/** The path that a listening Unix stream socket was bound to, '@' first for an abstract name; `size` is the room of `path`, then
+ *  its length. Returns 0 or an errno: ENOTSOCK, EPROTOTYPE for a socket of another kind, EINVAL for one that does not listen. */
+int listening_path_read(int descriptor, char *path, size_t *size);
+/** Lets a descriptor stay open over execve. Returns 0 or an errno. */
+int descriptor_keep(int descriptor);
 
 #endif
