@@ -1,6 +1,8 @@
 /** figures: the shapes of `stats()` and `health()`, as the engine gathers them and the client hands them on.
  *  Owns:   the types.   Thread: any.   Holds: every number has its unit in its name; a count has none. */
 
+import type { BreakerFigures } from './breaker/breaker.ts'
+
 import type { HistogramFigures } from './histogram.ts'
 
 export interface EngineStats {
@@ -15,6 +17,8 @@ export interface EngineStats {
   namespaces: Record<string, ReadFigures & { hitRate: number | null }>
   /** By database name; empty when none is configured. */
   pools: Record<string, Record<string, unknown>>
+  /** By name, of the registered HTTP services. */
+  services: Record<string, ServiceFigures>
   workers: WorkerFigures[]
   clients: number
   uptimeMs: number
@@ -154,6 +158,21 @@ export interface SeriesJson {
   values: Record<string, (number | null)[]>
 }
 
+/** One registered HTTP service, as its checks and the calls of all clients have found it. */
+export interface ServiceFigures {
+  url: string
+  /** By its latest check; null before the first, or without checks. */
+  up: boolean | null
+  failedTries: number
+  latencyMs: number | null
+  checkedAtMs: number | null
+  problem: string | null
+  /** Attempts that clients reported, retries among them. */
+  calls: number
+  failedCalls: number
+  breaker: BreakerFigures
+}
+
 export type Status = 'ok' | 'degraded' | 'down'
 
 export interface PartHealth {
@@ -163,6 +182,10 @@ export interface PartHealth {
   warning?: string
   /** Of a database with replicas: each server's role, state, lag, and what is to be done about it. */
   servers?: Record<string, unknown>[]
+  /** Of a service: what it depends on. */
+  dependencies?: Record<string, Status>
+  /** Of a service: that of all its callers. */
+  breaker?: BreakerFigures
   /** Of the cache: its hit rate of late, beside its target. */
   hitRate?: number | null
   hitRateTarget?: number

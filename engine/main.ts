@@ -5,7 +5,6 @@
  *          last checkpoint.  (3) an engine that failed to start leaves no thread, file or socket behind. */
 
 import { mkdirSync } from 'node:fs'
-import { join } from 'node:path'
 import { HotEntries } from './cache/hot.ts'
 import { Memory } from './cache/memory.ts'
 import type { TtlPolicies } from './cache/policies.ts'
@@ -13,25 +12,19 @@ import { ReaderPages } from './cache/reader_pages.ts'
 import { createSegment, SEGMENT_LAYOUT, type Segment, STATE, setState } from './cache/segment.ts'
 import { type SegmentMemory, segmentMemory } from './cache/segment_file.ts'
 import { monotonicMs, wallMs } from './clock.ts'
-import { Collector } from './collector.ts'
 import type { Config } from './config/config.ts'
 import { correlationId } from './correlation.ts'
 import { lockFolder } from './folder_lock.ts'
-import {
-  ASSEMBLY_BYTES_MAX,
-  DRAIN_MS_MAX,
-  HOT_SAVE_MS_MAX,
-  IDLE_MS,
-  WARM_MS_MAX,
-} from './limits.ts'
+import { ASSEMBLY_BYTES_MAX, DRAIN_MS_MAX, HOT_SAVE_MS_MAX, WARM_MS_MAX } from './limits.ts'
 import { log, setLogLevel } from './log.ts'
 import { chooseLibpq, loadNative, type Native, preferNewerLibpq } from './native.ts'
 import { HitRate } from './observe/hit_rate.ts'
 import { MetricSources } from './observe/metric_sources.ts'
 import type { Observer } from './observe/observer.ts'
 import { EngineOverview } from './observe/overview.ts'
+import { OwnMemory } from './own_memory.ts'
+import { hostsOf } from './pool/hosts.ts'
 import { WorkerPool } from './pool/pool.ts'
-import type { DatabaseOptions, Kinds } from './pool/worker_task.ts'
 import { PROTOCOL_VERSION } from './protocol/spec.ts'
 import { Cache } from './router/cache.ts'
 import { HotList } from './router/hot_list.ts'
@@ -46,6 +39,8 @@ import { bodyBytesMax } from './server/body_limits.ts'
 import type { HeldSocket } from './server/held_socket.ts'
 import { claimSocket, Listener } from './server/listener.ts'
 import type { SessionContext } from './server/session.ts'
+import { openServices } from './services/open.ts'
+import type { Services } from './services/services.ts'
 
 export const ENGINE_NAME = 'hearth'
 
@@ -62,9 +57,8 @@ export class Engine {
   private readonly meter = new RequestMeter()
   private phase: 'starting' | 'serving' | 'stopping' = 'starting'
   private observing: Promise<Observer> | undefined
-  private readonly native: Native | undefined
   private readonly unlock: () => void
-  private readonly collector = new Collector()
+  private readonly ownMemory: OwnMemory
   private readonly segmentMemory: SegmentMemory
   private readonly segment: Segment
   private readonly memory: Memory
@@ -76,11 +70,11 @@ export class Engine {
   private readonly warming: Warming | undefined
   private readonly hotList: HotList | undefined
   private readonly hitRate: HitRate
+  /** Undefined until some are configured. */
+  private services: Services | undefined
   private readonly pool: WorkerPool
   private readonly listener: Listener
   private readonly sweeper: NodeJS.Timeout
-  private idleTimer: NodeJS.Timeout | undefined
-  private isActive = false
 
   /** Starts an engine on a whole configuration, on a socket of its own or on one that is held for it; rejects with a HearthError
    *  that says what to mend. */
@@ -125,7 +119,7 @@ export class Engine {
   ) {
     this.config = config
     this.unlock = unlock
-    this.native = native
+    this.ownMemory = new OwnMemory(() => native?.trimMemory())
     setLogLevel(config.engine.logLevel)
     const { socket, socketMode } = config.engine
     // Whoever may use the socket by its mode as the engine's user or group may read the segment, and nobody else.
@@ -161,9 +155,7 @@ export class Engine {
     this.queryCache = new QueryCache(this.cache.state, this.cache.keep, sql, this.id)
     if (config.cache.warm) {
       const hot = new HotEntries(this.segment, this.memory)
-      this.warming = new Warming(this.cache.state, hot, () => {
-        if (this.collector.idle()) this.native?.trimMemory()
-      })
+      this.warming = new Warming(this.cache.state, hot, () => this.ownMemory.giveBack())
       this.hotList = new HotList(this.cache.state, hot, config.cache.warmIntervalMs)
     }
     this.hitRate = new HitRate(config.cache.hitRateTarget)
@@ -178,6 +170,7 @@ export class Engine {
       hasPostgres,
       clientCount: () => this.listener.sessions.size,
       warmed: () => this.warming?.figures,
+      services: () => this.services,
       sources: this.metricSources,
       phase: () => this.phase,
       observer: () => this.observer(),
@@ -257,8 +250,9 @@ export class Engine {
     setState(this.segment, STATE.closed)
     await Promise.all([this.listener.close(), this.pool.stop(DRAIN_MS_MAX / 2)])
     clearInterval(this.sweeper)
+    this.services?.stop()
     this.cache.stop()
-    clearTimeout(this.idleTimer)
+    this.ownMemory.stop()
     await (await this.observing)?.close()
     this.readerPages?.close()
     this.segmentMemory.release()
@@ -273,6 +267,9 @@ export class Engine {
       this.cache.state.raiseVersion(nextVersion)
       await this.warming?.run(WARM_MS_MAX)
       if (this.warming?.figures !== undefined) log('info', 'warmed', { ...this.warming.figures })
+      const { services, breaker } = this.config
+      const { router } = this.context
+      this.services = await openServices(services, breaker, router, this.metricSources)
       await this.listener.listen()
       setState(this.segment, STATE.live)
       this.phase = 'serving'
@@ -330,31 +327,17 @@ export class Engine {
   private readonly afterTurn = (): void => {
     flushReplies()
     this.pool.publish()
-    this.noteActivity()
+    this.worked()
   }
 
   private readonly afterReplies = (): void => {
     flushReplies()
-    this.noteActivity()
+    this.worked()
   }
 
-  private noteActivity(): void {
-    this.isActive = true
+  private worked(): void {
     this.readerPages?.wake()
-    this.collector.turn()
-    if (this.idleTimer === undefined) this.idleTimer = setTimeout(this.idle, IDLE_MS).unref()
-  }
-
-  /** Gives memory back once nothing has come for IDLE_MS. */
-  private readonly idle = (): void => {
-    this.idleTimer = undefined
-    if (this.isActive) {
-      this.isActive = false
-      this.native?.trimMemory()
-      this.idleTimer = setTimeout(this.idle, IDLE_MS).unref()
-      return
-    }
-    if (this.collector.idle()) this.native?.trimMemory()
+    this.ownMemory.turn()
   }
 }
 
@@ -364,32 +347,6 @@ function onHeldSocket(config: Config, { path, mode }: HeldSocket): Config {
   if (socket !== path)
     log('warn', 'engine.socket is not used: the service manager holds another', { socket, path })
   return { ...config, engine: { ...config.engine, socket: path, socketMode: mode } }
-}
-
-/** Which worker hosts which kind: one for both by default, which is 6 MB cheaper than one each. */
-function hostsOf(config: Config): Kinds[] {
-  const sqlite = {
-    file: join(config.engine.stateDir, 'cache.sqlite'),
-    maxBytes: config.sqlite.maxBytes,
-    busyTimeoutMs: config.sqlite.busyTimeoutMs,
-    synchronous: config.sqlite.synchronous,
-    cacheBytes: config.sqlite.cacheBytes,
-    flushIntervalMs: config.sqlite.flushIntervalMs,
-    compressFromBytes: config.sqlite.compressFromBytes,
-  }
-  if (Object.keys(config.postgres).length === 0) return [{ sqlite }]
-  const postgres = { databases: databasesOf(config), breaker: config.breaker }
-  return config.engine.workers === 'separate' ? [{ sqlite }, { postgres }] : [{ sqlite, postgres }]
-}
-
-/** What the postgres worker is told of each database; health is watched where there is more than one server. */
-function databasesOf(config: Config): Record<string, DatabaseOptions> {
-  const found: Record<string, DatabaseOptions> = {}
-  for (const [name, { url, pool, replicas = [], ...options }] of Object.entries(config.postgres)) {
-    const cluster = { ...options, replicas, health: config.health }
-    found[name] = { url, pool, cluster: replicas.length === 0 ? undefined : cluster }
-  }
-  return found
 }
 
 function policiesOf(config: Config): TtlPolicies {

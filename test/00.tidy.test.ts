@@ -33,6 +33,7 @@ const LEAVES = [
   'engine/limits.ts',
   'engine/log.ts',
   'engine/native.ts',
+  'engine/own_memory.ts',
   'engine/paths.ts',
   'engine/service_manager.ts',
   'engine/watch/triggers.ts',
@@ -55,7 +56,7 @@ const MAY_IMPORT: Record<string, Rule> = {
   'engine/config': { values: [] },
   'engine/guard': { values: [] },
   'engine/database': { values: ['engine/protocol'] },
-  'engine/pool': { values: ['engine/protocol', 'engine/ring'] },
+  'engine/pool': { values: ['engine/protocol', 'engine/ring'], types: ['engine/config'] },
   'engine/router': {
     values: ['engine/protocol', 'engine/cache', 'engine/database', 'engine/guard', 'engine/pool'],
     types: ['engine/ring'],
@@ -75,6 +76,7 @@ const MAY_IMPORT: Record<string, Rule> = {
     ],
   },
   'engine/deploy': { values: ['engine/config'] },
+  'engine/services': { values: ['engine/protocol'], types: ['engine/router'] },
   'engine/observe': {
     values: ['engine/protocol/spec.ts'],
     types: ['engine/cache', 'engine/pool', 'engine/router'],
@@ -104,6 +106,7 @@ const MAY_IMPORT: Record<string, Rule> = {
       'engine/ring',
       'engine/router',
       'engine/server',
+      'engine/services',
     ],
   },
   'engine/daemon.ts': {
@@ -134,6 +137,7 @@ const MAY_IMPORT: Record<string, Rule> = {
 /** The one file that imports each dependency; others may know its types. Tests, benches and build scripts are exempt. */
 const ONLY_IMPORTER: Record<string, string> = {
   'better-sqlite3': 'workers/sqlite/store.ts',
+  'http-cache-semantics': 'engine/client/service/http_cache.ts',
   hyperid: 'engine/correlation.ts',
   msgpackr: 'engine/protocol/payload.ts',
   'pg-native': 'workers/postgres/connection_dial.ts',

@@ -26,7 +26,9 @@ function load(toml: string, options: LoadOptions = {}): LoadedConfig {
 }
 
 test('every key is one row with its value as written, its origin and what it is for', () => {
-  const loaded = load(`memory.max_bytes = "8MiB"\npostgres.main.url = "${URL}"`)
+  const loaded = load(
+    `memory.max_bytes = "8MiB"\npostgres.main.url = "${URL}"\nservices.main.url = "http://h"`,
+  )
   const rows = new Map(explainConfig(loaded).map(row => [row.key, row]))
   for (const key of ROWS.keys()) {
     assert(rows.has(key.replace('ttl.*', 'ttl.session').replace('*', 'main')), key)

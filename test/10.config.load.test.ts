@@ -124,6 +124,7 @@ test('the defaults are the figures of the documentation', () => {
         retries: 3,
         backoffMs: 1_000,
       },
+      services: {},
     },
   )
   assert.equal(config.memory.maxEntries, Number.POSITIVE_INFINITY)
@@ -164,7 +165,8 @@ function sampleOf(row: Row): { toml: string; text: string; value: Value } {
     string: { toml: '"text"', text: 'text', value: 'text' },
     path: { toml: '"/a/b"', text: '/a/b', value: '/a/b' },
     url: { toml: '"postgres://h/a"', text: 'postgres://h/a', value: 'postgres://h/a' },
-    list: { toml: '["a", "b"]', text: 'a,b', value: ['a', 'b'] },
+    http_url: { toml: '"http://h/a"', text: 'http://h/a', value: 'http://h/a' },
+    list: { toml: '["memory", "sqlite"]', text: 'memory,sqlite', value: ['memory', 'sqlite'] },
     listen: { toml: '"127.0.0.1:1234"', text: '127.0.0.1:1234', value: '127.0.0.1:1234' },
     servers: {
       toml: '["postgres://h/b"]',
@@ -180,17 +182,18 @@ function sampleOf(row: Row): { toml: string; text: string; value: Value } {
     : sample
 }
 
+const BASES = new Map(Object.entries({ postgres: URL, services: 'http://h/' }))
+
 for (const [pattern, row] of ROWS) {
   const key = pattern.replace('*', pattern.startsWith('ttl') ? 'brief' : 'main')
   const sample = sampleOf(row)
-  const base =
-    key.startsWith('postgres') && !key.endsWith('url') ? `postgres.main.url = '${URL}'\n` : ''
+  const url = key.endsWith('.url') ? undefined : BASES.get(key.split('.')[0]!)
+  const base = url === undefined ? '' : `${key.split('.')[0]}.main.url = '${url}'\n`
 
   test(`${pattern} can be set by file, by environment and by option`, () => {
-    const plain = base === '' ? '' : base
-    const byFile = load(`${plain}${key} = ${sample.toml}`)
-    const byEnvironment = load(plain, { env: { ...ENV, [environmentName(key)]: sample.text } })
-    assert.equal(byFile.origins[key]?.where, `${FILE}:${plain === '' ? 1 : 2}`)
+    const byFile = load(`${base}${key} = ${sample.toml}`)
+    const byEnvironment = load(base, { env: { ...ENV, [environmentName(key)]: sample.text } })
+    assert.equal(byFile.origins[key]?.where, `${FILE}:${base === '' ? 1 : 2}`)
     assert.equal(byEnvironment.origins[key]?.where, `$${environmentName(key)}`)
     assert.deepEqual(byEnvironment.config, byFile.config)
     assert.deepEqual(byEnvironment.warnings, [])
@@ -198,7 +201,7 @@ for (const [pattern, row] of ROWS) {
     const names = codeNames(byFile.config, key)
     assert.deepEqual(valueAt(byFile.config, ...names), sample.value)
     const overrides = names.reduceRight<unknown>((inner, name) => ({ [name]: inner }), sample.value)
-    const byOption = load(plain, { overrides: overrides as LoadOptions['overrides'] & object })
+    const byOption = load(base, { overrides: overrides as LoadOptions['overrides'] & object })
     assert.deepEqual(byOption.config, byFile.config)
     assert.equal(byOption.origins[key]?.from, 'override')
   })
@@ -669,7 +672,7 @@ test('any value of any kind for any key is taken or refused, and never crashes',
         (inner, name) => ({ [name]: inner }),
         raw,
       )
-      const env = { HEARTH_POSTGRES_URL: URL, ...ENV }
+      const env = { HEARTH_POSTGRES_URL: URL, HEARTH_SERVICES_MAIN_URL: 'http://h', ...ENV }
       assert.match(refusal('', { overrides: overrides as object, env }), /^option: .* expected /)
     }
   }

@@ -78,6 +78,9 @@ const CODES = {
     WATCH_WRITES: 0x35,
     SAVE_HOT: 0x54,
     LOAD_HOT: 0x55,
+    SERVICE: 0x59,
+    REPORT_CALLS: 0x5a,
+    TRY_SERVICE: 0x5b,
     STOP: 0x7f,
   },
   replies: {

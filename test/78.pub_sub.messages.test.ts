@@ -113,8 +113,8 @@ test('what cannot be sent is refused before it is', async t => {
   await raw.hello()
   raw.send(frame(OPS.PUBLISH.code, 2, 'a', Buffer.alloc(MESSAGE_BYTES_MAX + 1)))
   assert.match(errorOf(await raw.reply(2)).message, /65536 are allowed/)
-  raw.send(frame(OPS.SUBSCRIBE.code, 3, 2, 'a'))
-  assert.match(errorOf(await raw.reply(3)).message, /space 2/)
+  raw.send(frame(OPS.SUBSCRIBE.code, 3, 3, 'a'))
+  assert.match(errorOf(await raw.reply(3)).message, /space 3/)
 })
 
 test('a message that is no value is told as lost, and costs its subscribers nothing else', async t => {

@@ -19,6 +19,7 @@ import { SeriesRequest } from './observe_requests.ts'
 import type { PatternSubscription, SubscribeOptions } from './pattern_subscription.ts'
 import { Reads } from './reads.ts'
 import { PlainRequest } from './requests.ts'
+import { Service } from './service.ts'
 import { SharedMemory } from './shared_memory.ts'
 import { socketStream } from './socket_stream.ts'
 
@@ -38,6 +39,7 @@ export type { Gap } from './feed.ts'
 export type { KeyChange, KeyWatch } from './key_watch.ts'
 export type { Message, OnMessage } from './messages.ts'
 export type { PatternSubscription, SubscribeOptions } from './pattern_subscription.ts'
+export type { Service, ServiceOptions, ServiceResponse } from './service.ts'
 export type { StreamOptions } from './stream.ts'
 export type { Subscription } from './subscription.ts'
 export type { Isolation, Transaction, TransactionOptions } from './transaction.ts'
@@ -66,6 +68,7 @@ export class Hearth extends EventEmitter<{ state: [HearthState, Error?] }> {
   readonly db: Database
   private readonly connection: Connection
   private readonly sharedMemory: SharedMemory
+  private readonly services = new Map<string, Service>()
   private shownState: HearthState | undefined
   private readonly opened = Promise.withResolvers<void>()
 
@@ -104,6 +107,18 @@ export class Hearth extends EventEmitter<{ state: [HearthState, Error?] }> {
   /** Another configured database than `main`. */
   database(name: string): Database {
     return new Database(this.connection, this.sharedMemory, name)
+  }
+
+  /** A registered HTTP service (configuration: `[services.<name>] url`). Nothing is loaded or asked before its first call. */
+  service(name: string): Service {
+    if (typeof name !== 'string' || name === '')
+      throw new TypeError('the name of a service must be a text')
+    let service = this.services.get(name)
+    if (service === undefined) {
+      service = new Service(name, { connection: this.connection, cache: this.cache })
+      this.services.set(name, service)
+    }
+    return service
   }
 
   /** Hands a message (any value, at most 64 KiB as msgpack) to all who subscribe to the channel now; resolves with how many
@@ -159,6 +174,7 @@ export class Hearth extends EventEmitter<{ state: [HearthState, Error?] }> {
 
   /** Ends the connection; what is unanswered rejects with CLOSED. */
   async close(): Promise<void> {
+    for (const service of this.services.values()) service.close()
     this.connection.close()
   }
 

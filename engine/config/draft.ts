@@ -85,6 +85,14 @@ export class Draft {
     return this.settings.get(key)?.origin ?? DEFAULT_ORIGIN
   }
 
+  /** The names that stand for the `*` of a key, in its section: of databases, or of services. A key without one has the name ''. */
+  namesIn(key: string): string[] {
+    if (!key.includes('*')) return ['']
+    const section = key.slice(0, key.indexOf('.'))
+    const paths = [...this.mentioned.keys()].map(each => each.split('.'))
+    return paths.filter(path => path.length === 2 && path[0] === section).map(path => path[1]!)
+  }
+
   problem(origin: Origin, text: string): void {
     this.problems.push(origin.from === 'default' ? text : `${origin.where}: ${text}`)
   }

@@ -7,6 +7,8 @@ import { PATTERNS } from './keys.ts'
 import { MAIN_DATABASE, type Row } from './schema.ts'
 import { expectedOf, tomlValue } from './value_types.ts'
 
+const EXAMPLE_SERVICE = 'data-api'
+
 /** `# text` explains, `#key = value` is a setting to uncomment: the difference is the space. */
 export function exampleToml(): string {
   const lines = [
@@ -16,7 +18,8 @@ export function exampleToml(): string {
   ]
   let section = ''
   for (const { key, row } of PATTERNS) {
-    const path = key.replace('*.', `${MAIN_DATABASE}.`).split('.')
+    const name = key.startsWith('services.') ? EXAMPLE_SERVICE : MAIN_DATABASE
+    const path = key.replace('*.', `${name}.`).split('.')
     const table = path.slice(0, -1).join('.')
     // A table of a database stays commented out: an empty one would still be a database without a
     // url.

@@ -43,9 +43,8 @@ export function loadConfig(options: LoadOptions = {}): LoadedConfig {
   if (file !== undefined) readFileInto(draft, file)
   readEnvironmentInto(draft, env, cwd)
   readOverridesInto(draft, overrides, cwd)
-  const databases = databaseNames(draft)
-  fillDefaults(draft, databases, env)
-  checkRelations(draft, databases)
+  fillDefaults(draft, env)
+  checkRelations(draft)
   draft.throwProblems()
 
   const settings = [...draft.settings]
@@ -66,16 +65,11 @@ function readOverridesInto(draft: Draft, overrides: ConfigOverrides, cwd: string
   draft.setAll(overrides, [], locate, { source: 'override', baseDir: cwd })
 }
 
-function databaseNames(draft: Draft): string[] {
-  const paths = [...draft.mentioned.keys()].map(key => key.split('.'))
-  return paths.filter(path => path.length === 2 && path[0] === 'postgres').map(path => path[1]!)
-}
-
 /** Also a key whose value was refused gets its default: the load fails anyway, but the relations
  *  can be checked. */
-function fillDefaults(draft: Draft, databases: readonly string[], env: Environment): void {
+function fillDefaults(draft: Draft, env: Environment): void {
   for (const { key, row } of PATTERNS) {
-    const names = row.named ? Object.keys(row.named) : key.includes('*') ? databases : ['']
+    const names = row.named ? Object.keys(row.named) : draft.namesIn(key)
     for (const name of names)
       fillDefault(draft, key.replace('*', name), row, row.named?.[name], env)
   }

@@ -7,6 +7,7 @@
 import { DEFAULT_ORIGIN, type Draft } from './draft.ts'
 import { PATTERNS } from './keys.ts'
 import { editDistance } from './nearest.ts'
+import { quoted } from './secrets.ts'
 import { expectedOf, showValue } from './value_types.ts'
 
 interface Limit {
@@ -45,12 +46,11 @@ export const LIMITS: readonly Limit[] = [
 /** sockaddr_un has 108 bytes, the last of them for the closing zero. */
 const SOCKET_PATH_BYTES_MAX = 107
 
-export function checkRelations(draft: Draft, databases: readonly string[]): void {
-  for (const limit of LIMITS) {
-    const names = limit.key.includes('*') ? databases : ['']
-    for (const name of names) checkLimit(draft, limit, name)
-  }
-  checkRequired(draft, databases)
+export function checkRelations(draft: Draft): void {
+  for (const limit of LIMITS)
+    for (const name of draft.namesIn(limit.key)) checkLimit(draft, limit, name)
+  checkRequired(draft)
+  checkDependencies(draft)
   checkSocketLength(draft)
   checkListen(draft)
   warnOfTypoPolicies(draft)
@@ -73,15 +73,33 @@ function checkLimit(draft: Draft, limit: Limit, name: string): void {
   }
 }
 
-/** A database that is mentioned needs its url, from whichever source. */
-function checkRequired(draft: Draft, databases: readonly string[]): void {
-  for (const { key, row } of PATTERNS) {
+/** A database or service that is mentioned needs its url, from whichever source. */
+function checkRequired(draft: Draft): void {
+  for (const { key, parts, row } of PATTERNS) {
     if (!row.required) continue
-    for (const name of databases) {
+    for (const name of draft.namesIn(key)) {
       const concrete = key.replace('*', name)
       if (draft.mentioned.has(concrete)) continue
-      const origin = draft.mentioned.get(`postgres.${name}`) ?? DEFAULT_ORIGIN
+      const origin = draft.mentioned.get(`${parts[0]}.${name}`) ?? DEFAULT_ORIGIN
       draft.problem(origin, `${concrete}: missing, expected ${expectedOf(row)}`)
+    }
+  }
+}
+
+/** A service depends on others that there are, or on parts of the engine. */
+function checkDependencies(draft: Draft): void {
+  const services = draft.namesIn('services.*')
+  const databases = draft.namesIn('postgres.*').map(name => `postgres.${name}`)
+  const known = [...services, 'memory', 'sqlite', ...databases]
+  for (const service of services) {
+    const setting = draft.settings.get(`services.${service}.depends_on`)
+    for (const name of (setting?.value ?? []) as readonly string[]) {
+      if (known.includes(name) && name !== service) continue
+      const others = known.filter(each => each !== service).join(', ')
+      draft.problem(
+        setting!.origin,
+        `services.${service}.depends_on: found ${quoted(name)}, expected some of ${others}`,
+      )
     }
   }
 }

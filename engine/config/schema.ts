@@ -95,6 +95,17 @@ export const SCHEMA = {
   'http.listen': { type: 'listen', default: 'off', reloadable: false, doc: 'where metrics, health and the page are served over HTTP; off: nowhere. hearth dev has them on 127.0.0.1:9464' },
   'http.allow_remote': { type: 'boolean', default: false, reloadable: false, doc: 'http.listen may be an address that other machines reach; whoever reaches it reads the figures, without a password' },
   'http.allowed_hosts': { type: 'list', reloadable: false, example: 'hearth.example.net', doc: 'names that a request may have as its Host, besides addresses and localhost' },
+
+  'services.*.url': { type: 'http_url', required: true, reloadable: false, example: 'http://127.0.0.1:8001', doc: 'where an HTTP service is that clients call by name; its path, if any, stands before each call\'s' },
+  'services.*.timeout': { type: 'duration', default: '5s', min: '1ms', max: TIMER_MAX, reloadable: false, doc: 'how long one attempt may take, to the end of its answer' },
+  'services.*.retries': { type: 'integer', default: 3, min: 0, max: 10, reloadable: false, doc: 'how often a call that may be repeated is, within its deadline' },
+  'services.*.backoff': { type: 'duration', default: '200ms', min: '1ms', max: '60s', reloadable: false, doc: 'the longest pause before the first retry, of which half is random; each next one is twice as long' },
+  'services.*.hedge_after': { type: 'duration', default: 'off', unbounded: 'off', max: '60s', reloadable: false, doc: 'a GET or HEAD without an answer for so long is sent a second time, and the first answer is taken; 0: after the 95th percentile of its latest answers; one call in ten at most' },
+  'services.*.max_body_bytes': { type: 'size', default: '8MiB', min: 1, max: '1GiB', reloadable: false, doc: 'the longest answer that is taken, as it is after decompression' },
+  'services.*.health_path': { type: 'string', default: '/health', reloadable: false, doc: 'what is asked for to know whether it is up: any 2xx' },
+  'services.*.health_interval': { type: 'duration', default: '30s', unbounded: 'off', min: '100ms', max: TIMER_MAX, reloadable: false, doc: 'how often its health is asked for, give or take a tenth; off: never' },
+  'services.*.health_tries': { type: 'integer', default: 3, min: 1, max: 100, reloadable: false, doc: 'tries without a 2xx that make it down' },
+  'services.*.depends_on': { type: 'list', reloadable: false, example: 'postgres.main', doc: 'other services, or parts of the engine, without which it is degraded' },
 } as const satisfies Record<string, Row>
 
 export type Schema = typeof SCHEMA

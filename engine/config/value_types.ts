@@ -137,6 +137,11 @@ export const VALUE_TYPES = {
     write: String,
     mask: maskUrl,
   },
+  http_url: {
+    expected: () => HTTP_URL_EXPECTED,
+    read: httpUrl,
+    write: String,
+  },
   list: {
     expected: () => 'an array of texts, or one text with commas between them',
     read: raw => {
@@ -258,6 +263,18 @@ function postgresUrl(raw: unknown): string | Refused {
   const [hosts, ...credentials] = authority.split('@').reverse()
   const isSound = credentials.length <= 1 && hosts!.split(',').every(hasSoundPort)
   return isSound ? url : new Refused(HOSTS_EXPECTED)
+}
+
+const HTTP_URL_EXPECTED =
+  'a url such as http://127.0.0.1:8001, https://host/prefix or unix:/run/service.sock, without user, query or fragment'
+
+function httpUrl(raw: unknown): string | Refused {
+  const text = plainText(raw)
+  if (text instanceof Refused) return text
+  if (/^unix:\/[^\s]+$/.test(text)) return text
+  if (!/^https?:\/\/[^\s\\]+$/.test(text) || !URL.canParse(text)) return new Refused()
+  const { username, password, search, hash } = new URL(text)
+  return username + password + search + hash === '' ? text : new Refused()
 }
 
 const HOSTS_EXPECTED =

@@ -14,9 +14,11 @@ import type {
   QueryCacheFigures,
   ReadFigures,
   SeriesJson,
+  ServiceFigures,
   Status,
   WarmedFigures,
 } from '../figures.ts'
+
 import type { WorkerPool } from '../pool/pool.ts'
 import type { CacheCounters } from '../router/cache_state.ts'
 import type { Namespaces } from '../router/namespaces.ts'
@@ -35,9 +37,16 @@ export interface Parts {
   readonly hasPostgres: boolean
   clientCount(): number
   warmed(): WarmedFigures | undefined
+  /** Undefined when none is registered. */
+  services(): ServiceParts | undefined
   readonly sources: MetricSources
   phase(): 'starting' | 'serving' | 'stopping'
   observer(): Promise<Observer>
+}
+
+export interface ServiceParts {
+  figures(): Record<string, ServiceFigures>
+  health(parts: Readonly<Record<string, PartHealth>>): Record<string, PartHealth>
 }
 
 type Figures = Record<string, unknown>
@@ -66,6 +75,7 @@ export class EngineOverview {
       queryCache: { ...this.parts.queryCache },
       namespaces: this.parts.namespaces.figures(),
       pools: (workers['postgres'] ?? {}) as Record<string, Figures>,
+      services: this.parts.services()?.figures() ?? {},
       workers: pool.state(),
       clients: this.parts.clientCount(),
       uptimeMs: Math.round(this.uptimeMs()),
@@ -123,6 +133,7 @@ export class EngineOverview {
         parts[`postgres.${name}`] = poolHealth(figures as Figures | undefined)
       }
     }
+    Object.assign(parts, this.parts.services()?.health(parts))
     Object.assign(parts, this.parts.sources.health())
     const phase = this.parts.phase()
     if (phase === 'serving') return { status: worst(parts), parts }

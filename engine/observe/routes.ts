@@ -39,11 +39,14 @@ export const ROUTES: Readonly<Record<string, Route>> = {
     })
   },
   '/health/circuit-breakers': async observer => {
-    const breakers = (await observer.servers()).flatMap(({ pool, breakers }) =>
-      Object.entries(breakers).map(([side, figures]) => [`${pool}.${side}`, figures] as const),
-    )
-    const isClosed = breakers.every(([, { state }]) => state === 'closed')
-    return json({ status: isClosed ? 'ok' : 'degraded', breakers: Object.fromEntries(breakers) })
+    const [{ parts }, servers] = await Promise.all([observer.health(), observer.servers()])
+    const breakers: Record<string, { state: string }> = {}
+    for (const { pool, breakers: own } of servers)
+      for (const [side, figures] of Object.entries(own)) breakers[`${pool}.${side}`] = figures
+    for (const [name, { breaker }] of Object.entries(parts))
+      if (breaker !== undefined) breakers[name.replace('.', ':')] = breaker
+    const isClosed = Object.values(breakers).every(({ state }) => state === 'closed')
+    return json({ status: isClosed ? 'ok' : 'degraded', breakers })
   },
   '/health/pools': async observer => {
     const [{ parts }, servers] = await Promise.all([observer.health(), observer.servers()])

@@ -26,7 +26,7 @@ export const PUB_SUB_OPS = {
     on: 'socket',
     worker: 'main',
     replies: ['LISTENING', 'MESSAGE', 'GAP', 'OK'],
-    doc: 'Subscribes to channels by a glob, of space 0 (published messages) or 1 (changes of cache keys): LISTENING, then any number of MESSAGE and GAP, until CANCEL of its id, which OK answers.',
+    doc: 'Subscribes to channels by a glob, of space 0 (published messages), 1 (changes of cache keys) or 2 (breakers of services, by name): LISTENING, then any number of MESSAGE and GAP, until CANCEL of its id, which OK answers.',
   },
 } as const satisfies Record<string, FrameSpec>
 
@@ -39,9 +39,9 @@ export const PUB_SUB_REPLIES = {
     ],
     on: 'socket',
     more: true,
-    doc: 'What was published. Of space 1 the channel is the key and the message "set" or "deleted"; or the channel is empty and the message a map, with `tags` or with `pattern`: what was invalidated.',
+    doc: 'What was published. Of space 1 the channel is the key and the message "set" or "deleted"; or the channel is empty and the message a map, with `tags` or with `pattern`: what was invalidated. Of space 2 the message is a map: state, retryAfterMs.',
   },
 } as const satisfies Record<string, FrameSpec>
 
 /** What a subscription is to: nobody can publish to any but `messages`. */
-export const SPACE = { messages: 0, keys: 1 } as const
+export const SPACE = { messages: 0, keys: 1, services: 2 } as const

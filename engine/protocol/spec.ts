@@ -12,6 +12,7 @@ import { LEAVE_REPLIES } from './leave_spec.ts'
 import { OBSERVE_OPS } from './observe_spec.ts'
 import { PUB_SUB_OPS, PUB_SUB_REPLIES } from './pub_sub_spec.ts'
 import { QUERY_CACHE_OPS, QUERY_CACHE_REPLIES } from './query_cache_spec.ts'
+import { SERVICE_OPS } from './service_spec.ts'
 import { WARM_OPS, WARM_REPLIES } from './warm_spec.ts'
 
 export type { ArgKind, FrameSpec } from './frame_spec.ts'
@@ -304,6 +305,7 @@ export const OPS = {
   },
   ...PUB_SUB_OPS,
   ...QUERY_CACHE_OPS,
+  ...SERVICE_OPS,
   STOP: {
     code: 0x7f,
     args: [],

@@ -24,6 +24,7 @@ import type { ReplyWriter } from './reply.ts'
 export class PubSub {
   readonly messages = new Space()
   readonly keys = new Space()
+  readonly services = new Space()
   private readonly request = new BodyReader()
 
   /** PUBLISH: answered with how many subscriptions it was sent to; those that did not keep up are none of them. */
@@ -44,12 +45,12 @@ export class PubSub {
     const number = request.uint()
     const pattern = nameIn(request, 'glob')
     request.done()
-    if (number > SPACE.keys)
+    if (number > SPACE.services)
       throw new HearthError('BAD_REQUEST', `nothing can be subscribed to in space ${number}`)
     if (replies.subscribers?.has(id))
       throw new HearthError('PROTOCOL', `the request ${id} is a subscription already`)
     this.checkRoom(replies)
-    const space = number === SPACE.keys ? this.keys : this.messages
+    const space = [this.messages, this.keys, this.services][number]!
     const subscriber = new Subscriber(replies, id, space, pattern)
     replies.subscribers ??= new Map()
     replies.subscribers.set(id, subscriber)
@@ -76,7 +77,8 @@ export class PubSub {
 
   private checkRoom(replies: ReplyWriter): void {
     const isMany = (replies.subscribers?.size ?? 0) >= PATTERNS_OF_ONE_MAX
-    if (!isMany && this.messages.count + this.keys.count < PATTERN_COUNT_MAX) return
+    if (!isMany && this.messages.count + this.keys.count + this.services.count < PATTERN_COUNT_MAX)
+      return
     const whose = isMany ? `this connection has ${PATTERNS_OF_ONE_MAX}` : 'there are too many'
     throw new HearthError('BUSY', `${whose} subscriptions already; close some`)
   }

@@ -23,12 +23,25 @@ export interface Overview {
   series(sinceMs: number): Promise<unknown>
 }
 
+/** HTTP services, loaded when some are configured. */
+export interface ServiceOps {
+  take(
+    op: number,
+    replies: ReplyWriter,
+    id: number,
+    bytes: Buffer,
+    start: number,
+    end: number,
+  ): void
+}
+
 export class Router {
+  readonly pubSub = new PubSub()
+  services: ServiceOps | undefined
   private readonly cache: Cache
   private readonly sql: SqlOps
   private readonly queryCache: QueryCache
   private readonly overview: Overview
-  private readonly pubSub = new PubSub()
   private readonly keyChanges = new KeyChanges(this.pubSub)
 
   constructor(cache: Cache, sql: SqlOps, queryCache: QueryCache, overview: Overview) {
@@ -85,6 +98,16 @@ export class Router {
           return true
         case OPS.SUBSCRIBE.code:
           this.pubSub.subscribe(replies, id, bytes, start, end)
+          return true
+        case OPS.SERVICE.code:
+        case OPS.REPORT_CALLS.code:
+        case OPS.TRY_SERVICE.code:
+          if (this.services === undefined)
+            throw new HearthError(
+              'NOT_CONFIGURED',
+              'no service is registered: add [services.<name>] with its url to the configuration',
+            )
+          this.services.take(op, replies, id, bytes, start, end)
           return true
         case OPS.KEYS.code:
           return this.cache.ops.keys(replies, id, bytes, start, end)

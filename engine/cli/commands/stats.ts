@@ -40,6 +40,7 @@ function sectionsOf(stats: EngineStats): string[][] {
     pools(stats),
     servers(stats),
     cachedQueries(stats),
+    services(stats),
     workers(stats),
   ]
   return sections.filter(lines => lines.length > 0)
@@ -142,6 +143,25 @@ function cachedQueries({ queryCache }: EngineStats): string[] {
   const counts = [memoryHits, sqliteHits, misses, shared, stored, refused, invalidations]
   const rights = ['memory', 'SQLite', 'missed', 'shared', 'kept', 'not kept', 'writes seen']
   return ruled([{ title: 'cached queries' }, ...right(rights)], [['', ...counts.map(count)]])
+}
+
+/** Nothing without registered services, or of an engine older than they are. */
+function services(stats: EngineStats): string[] {
+  const rows = Object.entries(stats.services ?? {}).map(([name, service]) => {
+    const { url, up, calls, failedCalls, latencyMs, breaker } = service
+    const state = up === null ? '-' : up ? 'up' : 'down'
+    return [
+      name,
+      url,
+      state,
+      breaker.state,
+      ...[calls, failedCalls].map(count),
+      shown(latencyMs ?? undefined, duration),
+    ]
+  })
+  const columns = ['service', 'url', 'state', 'breaker'].map(title => ({ title }))
+  const rights = ['calls', 'failed', 'health check']
+  return rows.length === 0 ? [] : ruled([...columns, ...right(rights)], rows)
 }
 
 function workers(stats: EngineStats): string[] {
