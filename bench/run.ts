@@ -15,7 +15,17 @@ import {
   type Size,
 } from './harness.ts'
 
-const MICRO = ['ring', 'tier1', 'codec', 'rows', 'sieve', 'socket', 'in_place', 'pipeline'] as const
+const MICRO = [
+  'ring',
+  'tier1',
+  'codec',
+  'rows',
+  'sieve',
+  'limits',
+  'socket',
+  'in_place',
+  'pipeline',
+] as const
 
 const USAGE = `usage: node bench/run.ts [--smoke] [--gate | --cache | --load | --peers] [word…]
   --smoke  small sizes: shows that everything runs, its figures mean nothing

@@ -6,6 +6,14 @@ export function wallMs(): number {
   return Date.now()
 }
 
+/** Milliseconds on the machine's own clock that never jumps: the same in all processes until the machine starts anew. */
+export function bootMs(): number {
+  return BOOT_OFFSET_MS + performance.now()
+}
+
+const [seconds, nanoseconds] = process.hrtime()
+const BOOT_OFFSET_MS = seconds * 1_000 + nanoseconds / 1e6 - performance.now()
+
 /** Milliseconds on a clock that never jumps, for deadlines and durations. Its zero means nothing. */
 export function monotonicMs(): number {
   return performance.now()

@@ -13,6 +13,7 @@ export interface EngineStats {
   sqlite: SqliteFigures
   cache: CacheFigures
   queryCache: QueryCacheFigures
+  limits: LimitFigures
   /** By namespace, as its clients have counted. */
   namespaces: Record<string, ReadFigures & { hitRate: number | null }>
   /** By database name; empty when none is configured. */
@@ -98,6 +99,23 @@ export interface QueryCacheFigures {
   refused: number
   /** Writes that were reported: each ends the results of its tables. */
   invalidations: number
+}
+
+/** Rate limits, as configured, and what they have refused. */
+export interface LimitFigures {
+  perClient: string
+  global: string
+  cachePerClient: string
+  /** Refused requests, by the limit that was used up; `subject`: of limits.check(). */
+  limited: { client: number; global: number; cache: number; subject: number }
+  /** Users that have asked within their window. */
+  clients: number
+  checks: number
+  /** Named subjects that are counted now, and how many may be. */
+  subjects: number
+  maxSubjects: number
+  /** Checks of subjects beyond that, which shared one limit. */
+  sharedChecks: number
 }
 
 export interface WorkerFigures {

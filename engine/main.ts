@@ -5,16 +5,19 @@
  *          last checkpoint.  (3) an engine that failed to start leaves no thread, file or socket behind. */
 
 import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { HotEntries } from './cache/hot.ts'
 import { Memory } from './cache/memory.ts'
-import type { TtlPolicies } from './cache/policies.ts'
 import { ReaderPages } from './cache/reader_pages.ts'
 import { createSegment, SEGMENT_LAYOUT, type Segment, STATE, setState } from './cache/segment.ts'
 import { type SegmentMemory, segmentMemory } from './cache/segment_file.ts'
 import { monotonicMs, wallMs } from './clock.ts'
 import type { Config } from './config/config.ts'
+import { hostsOf, policiesOf, ratesOf } from './config/settings.ts'
 import { correlationId } from './correlation.ts'
 import { lockFolder } from './folder_lock.ts'
+import { LimitFile } from './guard/limit_file.ts'
+import { RateLimits } from './guard/rate_limit.ts'
 import { ASSEMBLY_BYTES_MAX, DRAIN_MS_MAX, HOT_SAVE_MS_MAX, WARM_MS_MAX } from './limits.ts'
 import { log, setLogLevel } from './log.ts'
 import { chooseLibpq, loadNative, type Native, preferNewerLibpq } from './native.ts'
@@ -23,7 +26,6 @@ import { MetricSources } from './observe/metric_sources.ts'
 import type { Observer } from './observe/observer.ts'
 import { EngineOverview } from './observe/overview.ts'
 import { OwnMemory } from './own_memory.ts'
-import { hostsOf } from './pool/hosts.ts'
 import { WorkerPool } from './pool/pool.ts'
 import { PROTOCOL_VERSION } from './protocol/spec.ts'
 import { Cache } from './router/cache.ts'
@@ -72,6 +74,8 @@ export class Engine {
   private readonly hitRate: HitRate
   /** Undefined until some are configured. */
   private services: Services | undefined
+  private readonly limits: RateLimits
+  private readonly limitFile: LimitFile
   private readonly pool: WorkerPool
   private readonly listener: Listener
   private readonly sweeper: NodeJS.Timeout
@@ -159,6 +163,9 @@ export class Engine {
       this.hotList = new HotList(this.cache.state, hot, config.cache.warmIntervalMs)
     }
     this.hitRate = new HitRate(config.cache.hitRateTarget)
+    this.limits = new RateLimits(ratesOf(config))
+    this.limitFile = new LimitFile(join(config.engine.stateDir, 'limits'), this.limits)
+    this.metricSources.addMetrics(report => this.limits.report(report))
     const hasPostgres = Object.keys(config.postgres).length > 0
     this.overview = new EngineOverview({
       memory: this.memory,
@@ -171,12 +178,13 @@ export class Engine {
       clientCount: () => this.listener.sessions.size,
       warmed: () => this.warming?.figures,
       services: () => this.services,
+      limits: () => this.limits.figures(),
       sources: this.metricSources,
       phase: () => this.phase,
       observer: () => this.observer(),
     })
     this.context = {
-      router: new Router(this.cache, sql, this.queryCache, this.overview),
+      router: new Router(this.cache, sql, this.queryCache, this.overview, this.limits),
       assembly: new Assembly(ASSEMBLY_BYTES_MAX),
       meter: this.meter,
       locals: new Set(),
@@ -202,6 +210,7 @@ export class Engine {
     this.memory.setValueBytesMax(config.memory.maxValueBytes)
     this.cache.state.policies = policiesOf(config)
     this.hitRate.target = config.cache.hitRateTarget
+    this.limits.configure(ratesOf(config))
   }
 
   /** Whether every worker answers a ping over its ring within the time: false also while one is being replaced. */
@@ -247,6 +256,7 @@ export class Engine {
     this.listener.stopReading()
     await this.drained(deadlineMs)
     await this.hotList?.stop(HOT_SAVE_MS_MAX)
+    this.limitFile.stop()
     setState(this.segment, STATE.closed)
     await Promise.all([this.listener.close(), this.pool.stop(DRAIN_MS_MAX / 2)])
     clearInterval(this.sweeper)
@@ -270,6 +280,7 @@ export class Engine {
       const { services, breaker } = this.config
       const { router } = this.context
       this.services = await openServices(services, breaker, router, this.metricSources)
+      this.limitFile.load()
       await this.listener.listen()
       setState(this.segment, STATE.live)
       this.phase = 'serving'
@@ -294,6 +305,7 @@ export class Engine {
     const reads = this.overview.reads()
     this.hitRate.look(reads, monotonicMs())
     this.hotList?.look(reads.memoryHits)
+    this.limitFile.look()
   }
 
   private async drained(deadlineMs: number): Promise<void> {
@@ -347,8 +359,4 @@ function onHeldSocket(config: Config, { path, mode }: HeldSocket): Config {
   if (socket !== path)
     log('warn', 'engine.socket is not used: the service manager holds another', { socket, path })
   return { ...config, engine: { ...config.engine, socket: path, socketMode: mode } }
-}
-
-function policiesOf(config: Config): TtlPolicies {
-  return { defaultTtlMs: config.cache.defaultTtlMs, named: config.ttl }
 }

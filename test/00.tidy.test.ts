@@ -35,6 +35,7 @@ const LEAVES = [
   'engine/native.ts',
   'engine/own_memory.ts',
   'engine/paths.ts',
+  'engine/trace_context.ts',
   'engine/service_manager.ts',
   'engine/watch/triggers.ts',
 ] as const
@@ -53,10 +54,10 @@ const MAY_IMPORT: Record<string, Rule> = {
   'engine/protocol/emit.ts': { values: ['engine/observe/metric_spec.ts'] },
   'engine/ring': { values: ['engine/protocol/header.ts'] },
   'engine/cache': { values: ['native-bindings'] },
-  'engine/config': { values: [] },
+  'engine/config': { values: [], types: ['engine/pool/worker_task.ts'] },
   'engine/guard': { values: [] },
   'engine/database': { values: ['engine/protocol'] },
-  'engine/pool': { values: ['engine/protocol', 'engine/ring'], types: ['engine/config'] },
+  'engine/pool': { values: ['engine/protocol', 'engine/ring'] },
   'engine/router': {
     values: ['engine/protocol', 'engine/cache', 'engine/database', 'engine/guard', 'engine/pool'],
     types: ['engine/ring'],

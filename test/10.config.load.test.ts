@@ -10,7 +10,6 @@ import type { Config } from '../engine/config/config.ts'
 import { keyLines, pathId } from '../engine/config/key_lines.ts'
 import { codePath, environmentName } from '../engine/config/keys.ts'
 import { type LoadedConfig, type LoadOptions, loadConfig } from '../engine/config/load.ts'
-import { editDistance, nearest } from '../engine/config/nearest.ts'
 import { ROWS, type Row } from '../engine/config/schema.ts'
 import { clientSocketPath } from '../engine/config/socket_path.ts'
 import { VALUE_TYPES, type Value } from '../engine/config/value_types.ts'
@@ -45,6 +44,7 @@ function valueAt(config: Config, ...names: string[]): unknown {
 }
 
 test('the defaults are the figures of the documentation', () => {
+  const none = 'unlimited'
   const { config, warnings, origins } = load(`postgres.main.url = '${URL}'`)
   const KiB = 1024
   assert.deepEqual(
@@ -125,6 +125,8 @@ test('the defaults are the figures of the documentation', () => {
         backoffMs: 1_000,
       },
       services: {},
+      log: { slowStatementMs: 1_000 },
+      limits: { perClient: none, global: none, cachePerClient: none, maxSubjects: 4_096 },
     },
   )
   assert.equal(config.memory.maxEntries, Number.POSITIVE_INFINITY)
@@ -160,6 +162,7 @@ function sampleOf(row: Row): { toml: string; text: string; value: Value } {
     size: { toml: '"3MiB"', text: '3MiB', value: 3 * 1024 ** 2 },
     integer: { toml: '7', text: '7', value: 7 },
     fraction: { toml: '0.5', text: '.5', value: 0.5 },
+    rate: { toml: '"7/2m"', text: '7/120s', value: '7/2m' },
     mode: { toml: '0o600', text: '0600', value: 0o600 },
     boolean: { toml: 'false', text: 'off', value: false },
     string: { toml: '"text"', text: 'text', value: 'text' },
@@ -677,22 +680,3 @@ test('any value of any kind for any key is taken or refused, and never crashes',
     }
   }
 })
-
-test('the nearest name counts a swap of neighbours as one edit', () => {
-  assert.equal(editDistance('ybtes', 'bytes'), 1)
-  assert.equal(editDistance('bytes', 'byte'), 1)
-  assert.equal(editDistance('', 'abc'), 3)
-  assert.equal(
-    nearest('x.busy_timeout', ['memory.max_bytes', 'sqlite.busy_timeout']),
-    'sqlite.busy_timeout',
-  )
-  assert.equal(nearest('x', []), undefined)
-})
-
-function randomFrom(seed: number): (below: number) => number {
-  let state = seed
-  return below => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
-    return Math.floor((state / 2 ** 32) * below)
-  }
-}

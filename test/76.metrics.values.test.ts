@@ -135,7 +135,7 @@ test('statements, pools, breakers, workers and registered parts are told of, in 
   const { metricSources } = opened.engine
   metricSources.addMetrics(report => {
     report('hearth_service_up', ['data-api'], 1)
-    report('hearth_rate_limited_total', ['client'], 3)
+    report('hearth_rate_limited_total', ['tested'], 3)
     report('hearth_replica_lag_seconds', ['main.1"\\\n'], 0.25)
   })
   metricSources.addMetrics(() => {

@@ -165,6 +165,15 @@ tables are watched, and exits with 1 unless all are.`,
     },
     load: () => import('./commands/config.ts'),
   },
+  doctor: {
+    operands: [],
+    summary: 'check everything Hearth needs, and say how to mend what is wrong; exits with 1 then',
+    details: `Looks at the configuration, the runtime and its native parts, folders, permissions, disk,
+kernel settings, every Postgres server, the systemd unit, and the engine if one runs. Run it as
+the user that the engine runs as, with the same environment. It changes nothing.`,
+    options: { ...CONFIG_OPTION, ...JSON_OPTION },
+    load: () => import('./commands/doctor.ts'),
+  },
   'install-service': {
     operands: [],
     summary: 'write the systemd units for this install, and say what to do next',

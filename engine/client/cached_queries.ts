@@ -5,7 +5,6 @@
  *  Holds:  a result that is given was current at one moment during the call: a write that was acknowledged before it has ended
  *          what it changed in the very memory that is read here. */
 
-import { correlationId } from '../correlation.ts'
 import {
   SCALAR_BYTES_MAX,
   textBytesMax,
@@ -20,6 +19,7 @@ import type { Connection } from './connection.ts'
 import type { QueryResult } from './database.ts'
 import { checkNames } from './options.ts'
 import { QueryRequest, type StatementRequest, writeParams } from './query_request.ts'
+import { answerOf } from './request_context.ts'
 import { ttlBytesMax, writeTtl } from './requests.ts'
 import { checkTags, milliseconds, ttlOf } from './set_options.ts'
 import { settled } from './settled.ts'
@@ -66,6 +66,7 @@ export class CachedQueries {
     statement: CachedStatement,
     options: QueryCacheOptions,
     answerMs: number,
+    newId: () => string,
     signal: AbortSignal | undefined,
   ): Promise<QueryResult> {
     if (typeof options !== 'object' || options === null)
@@ -74,12 +75,9 @@ export class CachedQueries {
     const eagerMs = eagerMsOf(options)
     const found = this.inPlace(statement, eagerMs)
     if (found !== undefined) return settled(found)
-    const request = new CachedQueryRequest(
-      { ...statement, correlationId: correlationId() },
-      options,
-      eagerMs,
-    )
-    return this.connection.request(request, answerMs, signal) as Promise<QueryResult>
+    const correlationId = newId()
+    const request = new CachedQueryRequest({ ...statement, correlationId }, options, eagerMs)
+    return answerOf<QueryResult>(correlationId, this.connection.request(request, answerMs, signal))
   }
 
   private inPlace({ sql, params }: CachedStatement, eagerMs: number): QueryResult | undefined {

@@ -4,7 +4,6 @@
  *  Holds:  (1) both sides hold each other back: a few chunks of 16 to 32 KiB are on their way.  (2) copyFrom() is all or nothing:
  *          an error of the source, of the server or of the way leaves no row behind. */
 
-import { correlationId } from '../correlation.ts'
 import { COPY_IN_BYTES } from '../limits.ts'
 import type { Connection } from './connection.ts'
 import { checkNames, checkSignal, checkText, milliseconds } from './options.ts'
@@ -37,10 +36,11 @@ export async function copyFrom(
   sql: string,
   source: CopySource,
   options: CopyOptions,
+  newId: () => string,
 ): Promise<{ rowCount: number }> {
   if (typeof source === 'string' || !isIterable(source))
     throw new TypeError('copyFrom() takes an iterable of strings or bytes')
-  const handle = await open(connection, database, 'in', sql, options)
+  const handle = await open(connection, database, 'in', sql, options, newId)
   const { signal } = options
   const close = closer(connection, handle)
   signal?.addEventListener('abort', close)
@@ -71,8 +71,9 @@ export async function* copyTo(
   database: string,
   sql: string,
   options: CopyOptions,
+  newId: () => string,
 ): AsyncGenerator<Buffer, void, void> {
-  const handle = await open(connection, database, 'out', sql, options)
+  const handle = await open(connection, database, 'out', sql, options, newId)
   const { signal } = options
   const close = closer(connection, handle)
   signal?.addEventListener('abort', close)
@@ -103,6 +104,7 @@ async function open(
   direction: 'in' | 'out',
   sql: string,
   options: CopyOptions,
+  newId: () => string,
 ): Promise<Handle> {
   checkText('sql', sql)
   checkNames(options, ['timeoutMs', 'idleTimeoutMs', 'signal'])
@@ -110,7 +112,7 @@ async function open(
   const timeoutMs = milliseconds('timeoutMs', options.timeoutMs, 0)
   const idleTimeoutMs = milliseconds('idleTimeoutMs', options.idleTimeoutMs, 0)
   const limits = { timeoutMs, idleTimeoutMs }
-  const request = new CopyRequest(direction, database, limits, correlationId(), sql)
+  const request = new CopyRequest(direction, database, limits, newId(), sql)
   const number = (await connection.request(request, ANSWER_MS_MAX, options.signal)) as number
   return { number, epoch: connection.epoch }
 }

@@ -2,20 +2,21 @@
  *  Owns:   nothing.   Thread: the client's.
  *  Holds:  a statement is sent to Postgres at most once; an error says whether it may have been carried out. */
 
-import { correlationId } from '../correlation.ts'
 import { PRIORITY, type Priority } from '../protocol/spec.ts'
+import type { TraceContext } from '../trace_context.ts'
 import { CachedQueries, type QueryCacheOptions } from './cached_queries.ts'
 import type { Connection } from './connection.ts'
 import { type CopyOptions, type CopySource, copyFrom, copyTo } from './copy.ts'
 import { checkNames, checkParams, checkSignal, checkText, milliseconds } from './options.ts'
 import { QueryRequest } from './query_request.ts'
+import { answerOf, mergedContext, requestContext } from './request_context.ts'
 import type { SharedMemory } from './shared_memory.ts'
 import { ExplainCacheRequest } from './sql_requests.ts'
 import { type StreamOptions, streamRows } from './stream.ts'
 import { type OnNotification, Subscription } from './subscription.ts'
 import { runTransaction, type Transaction, type TransactionOptions } from './transaction.ts'
 
-export interface QueryOptions {
+export interface QueryOptions extends TraceContext {
   /** The statement is cancelled at the server after so many milliseconds. Default 30 000. */
   readonly timeoutMs?: number
   /** Aborted: the statement is cancelled at the server, and the promise rejects at once with the signal's reason. */
@@ -37,6 +38,8 @@ export interface QueryResult<Row = Record<string, unknown>> {
   command: string
   /** Who answered. */
   source: 'primary' | 'memory' | 'sqlite' | `replica:${string}`
+  /** The id in logs, of a statement that was asked in a context. */
+  correlationId?: string
 }
 
 /** What explainCache() tells. */
@@ -57,16 +60,26 @@ export interface ListenOptions {
 const QUERY_MS = 30_000
 /** The engine answers with the statement's own TIMEOUT first. */
 const ANSWER_MS = 2_000
-const QUERY_OPTIONS = ['timeoutMs', 'signal', 'cache', 'priority']
+const CONTEXT_OPTIONS = ['traceparent', 'tracestate', 'correlationId']
+const QUERY_OPTIONS = ['timeoutMs', 'signal', 'cache', 'priority', ...CONTEXT_OPTIONS]
 
 export class Database {
   private readonly connection: Connection
   private readonly name: string
   private readonly cached: CachedQueries
+  private readonly context: TraceContext | undefined
+  /** The argument `correlationId` of whatever is asked next. */
+  private readonly newId = (): string => requestContext(this.context)
 
-  constructor(connection: Connection, sharedMemory: SharedMemory, name: string) {
+  constructor(
+    connection: Connection,
+    sharedMemory: SharedMemory,
+    name: string,
+    context?: TraceContext,
+  ) {
     this.connection = connection
     this.name = name
+    this.context = context
     this.cached = new CachedQueries(connection, sharedMemory, name)
   }
 
@@ -86,22 +99,24 @@ export class Database {
     const database = this.name
     if (cache !== undefined) {
       const statement = { database, timeoutMs, priority, sql, params }
-      const answer = this.cached.query(statement, cache, timeoutMs + ANSWER_MS, signal)
+      const newId = () => requestContext(mergedContext(options, this.context))
+      const answer = this.cached.query(statement, cache, timeoutMs + ANSWER_MS, newId, signal)
       return answer as Promise<QueryResult<Row>>
     }
-    const statement = { database, timeoutMs, priority, correlationId: correlationId(), sql, params }
+    const correlationId = requestContext(mergedContext(options, this.context))
+    const statement = { database, timeoutMs, priority, correlationId, sql, params }
     const answer = this.connection.request(
       new QueryRequest(statement),
       timeoutMs + ANSWER_MS,
       signal,
     )
-    return answer as Promise<QueryResult<Row>>
+    return answerOf<QueryResult<Row>>(correlationId, answer)
   }
 
   /** Whether the result of a statement may be cached, and if not, why; which tables it reads; nothing is run. */
   async explainCache(sql: string): Promise<CacheExplanation> {
     checkText('sql', sql)
-    const request = new ExplainCacheRequest(this.name, correlationId(), sql)
+    const request = new ExplainCacheRequest(this.name, this.newId(), sql)
     return (await this.connection.request(request)) as CacheExplanation
   }
 
@@ -112,7 +127,7 @@ export class Database {
     run: (transaction: Transaction) => Promise<Value>,
     options: TransactionOptions = {},
   ): Promise<Value> {
-    return runTransaction(this.connection, this.name, run, options)
+    return runTransaction(this.connection, this.name, run, options, this.newId)
   }
 
   /** The rows of a query in batches of `batchRows`, read by a cursor as fast as the loop takes them. It holds one connection of the
@@ -122,7 +137,7 @@ export class Database {
     params: readonly unknown[] = [],
     options: StreamOptions = {},
   ): AsyncGenerator<Row[], void, void> {
-    return streamRows<Row>(this.connection, this.name, sql, params, options)
+    return streamRows<Row>(this.connection, this.name, sql, params, options, this.newId)
   }
 
   /** Subscribes to a channel of NOTIFY, by the name that pg_notify() is given; resolves once the server has confirmed it. The
@@ -157,12 +172,12 @@ export class Database {
     source: CopySource,
     options: CopyOptions = {},
   ): Promise<{ rowCount: number }> {
-    return await copyFrom(this.connection, this.name, sql, source, options)
+    return await copyFrom(this.connection, this.name, sql, source, options, this.newId)
   }
 
   /** Copies a table or a query out: `sql` is a COPY … TO STDOUT. Chunks of at most 64 KiB, cut anywhere. */
   copyTo(sql: string, options: CopyOptions = {}): AsyncGenerator<Buffer, void, void> {
-    return copyTo(this.connection, this.name, sql, options)
+    return copyTo(this.connection, this.name, sql, options, this.newId)
   }
 }
 

@@ -10,12 +10,15 @@ import { clientSocketPath } from '../config/socket_path.ts'
 import { HearthError } from '../errors.ts'
 import type { EngineStats, Health, MetricsJson, SeriesJson } from '../figures.ts'
 import { OPS } from '../protocol/spec.ts'
+import { contextText, type TraceContext } from '../trace_context.ts'
 import { Cache } from './cache.ts'
 import { Connection, type ConnectionState, type OpenStream } from './connection.ts'
 import { Database } from './database.ts'
 import { GetOrSet } from './get_or_set.ts'
+import { Limits } from './limits.ts'
 import { type Message, type OnMessage, publish, subscribeMessages } from './messages.ts'
 import { SeriesRequest } from './observe_requests.ts'
+import { checkNames } from './options.ts'
 import type { PatternSubscription, SubscribeOptions } from './pattern_subscription.ts'
 import { Reads } from './reads.ts'
 import { PlainRequest } from './requests.ts'
@@ -25,6 +28,7 @@ import { socketStream } from './socket_stream.ts'
 
 export { ERRORS, type ErrorCode, HearthError } from '../errors.ts'
 export type { EngineStats, Health, MetricsJson, SeriesJson } from '../figures.ts'
+export type { TraceContext } from '../trace_context.ts'
 export type { Cache, Entry, GetOrSetOptions, Lookup, SetOptions } from './cache.ts'
 export type { QueryCacheOptions } from './cached_queries.ts'
 export type { CopyOptions, CopySource } from './copy.ts'
@@ -37,6 +41,7 @@ export type {
 } from './database.ts'
 export type { Gap } from './feed.ts'
 export type { KeyChange, KeyWatch } from './key_watch.ts'
+export type { LimitOptions, LimitResult, Limits } from './limits.ts'
 export type { Message, OnMessage } from './messages.ts'
 export type { PatternSubscription, SubscribeOptions } from './pattern_subscription.ts'
 export type { Service, ServiceOptions, ServiceResponse } from './service.ts'
@@ -44,6 +49,15 @@ export type { StreamOptions } from './stream.ts'
 export type { Subscription } from './subscription.ts'
 export type { Isolation, Transaction, TransactionOptions } from './transaction.ts'
 export type { WarmLoader, WarmOptions, WarmProgress } from './warm.ts'
+
+/** What `withContext()` gives. */
+export interface InContext {
+  readonly db: Database
+  /** Another configured database than `main`. */
+  database(name: string): Database
+  /** A registered HTTP service, called in the context. */
+  service(name: string): Service
+}
 
 export interface ConnectOptions {
   /** The engine's socket; default $HEARTH_SOCKET, then where the engine puts it by itself. */
@@ -66,6 +80,7 @@ const TIMEOUT_MS = 5_000
 export class Hearth extends EventEmitter<{ state: [HearthState, Error?] }> {
   readonly cache: Cache
   readonly db: Database
+  readonly limits: Limits
   private readonly connection: Connection
   private readonly sharedMemory: SharedMemory
   private readonly services = new Map<string, Service>()
@@ -91,6 +106,7 @@ export class Hearth extends EventEmitter<{ state: [HearthState, Error?] }> {
       loads: new GetOrSet(this.connection, isFailOpen),
     })
     this.db = this.database('main')
+    this.limits = new Limits(this.connection)
   }
 
   get state(): HearthState {
@@ -119,6 +135,17 @@ export class Hearth extends EventEmitter<{ state: [HearthState, Error?] }> {
       this.services.set(name, service)
     }
     return service
+  }
+
+  /** The databases as asked in a context: its ids go with each statement to the server, the log, the answer and the error. Without
+   *  one, OpenTelemetry's active context is taken, if there is one. Throws TypeError for an id that is none. */
+  withContext(context: TraceContext): InContext {
+    checkNames(context, ['traceparent', 'tracestate', 'correlationId'])
+    contextText(context, () => 'none')
+    const { connection, sharedMemory } = this
+    const database = (name: string) => new Database(connection, sharedMemory, name, context)
+    const service = (name: string) => this.service(name).inContext(context)
+    return { db: database('main'), database, service }
   }
 
   /** Hands a message (any value, at most 64 KiB as msgpack) to all who subscribe to the channel now; resolves with how many

@@ -4,7 +4,6 @@
  *  Holds:  (1) at most two pieces (of about 30 KiB) and one batch are in memory.  (2) however the loop ends, the cursor is closed.
  *          (3) every batch but the last has exactly batchRows rows. */
 
-import { correlationId } from '../correlation.ts'
 import { OPS } from '../protocol/spec.ts'
 import type { Connection } from './connection.ts'
 import type { QueryResult } from './database.ts'
@@ -35,6 +34,7 @@ export function streamRows<Row>(
   sql: string,
   params: readonly unknown[],
   options: StreamOptions,
+  newId: () => string,
   within?: Handle,
 ): AsyncGenerator<Row[], void, void> {
   checkText('sql', sql)
@@ -46,7 +46,7 @@ export function streamRows<Row>(
   const idleTimeoutMs = milliseconds('idleTimeoutMs', options.idleTimeoutMs, 0)
   const limits = { timeoutMs, idleTimeoutMs }
   const { number = 0, epoch } = within ?? {}
-  const id = correlationId()
+  const id = newId()
   const request = new StreamRequest(number, epoch, database, limits, id, sql, params)
   return batches<Row>(connection, request, batchRows, options.signal)
 }

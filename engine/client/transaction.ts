@@ -6,12 +6,12 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { monotonicMs } from '../clock.ts'
-import { correlationId } from '../correlation.ts'
 import { HearthError } from '../errors.ts'
 import { OPS } from '../protocol/spec.ts'
 import type { Connection } from './connection.ts'
 import type { QueryOptions, QueryResult } from './database.ts'
 import { checkNames, checkParams, checkSignal, checkText, milliseconds, whole } from './options.ts'
+import { answerOf } from './request_context.ts'
 import { BeginRequest, EndRequest, ExecuteRequest, type Handle } from './sql_requests.ts'
 import { type StreamOptions, streamRows } from './stream.ts'
 
@@ -90,8 +90,8 @@ export class Transaction {
     options: Omit<StreamOptions, 'idleTimeoutMs'> = {},
   ): AsyncGenerator<Row[], void, void> {
     this.checkOpen()
-    const { connection, database, handle } = this.session
-    return streamRows<Row>(connection, database, sql, params, options, handle)
+    const { connection, database, handle, newId } = this.session
+    return streamRows<Row>(connection, database, sql, params, options, newId, handle)
   }
 
   /** A part that can fail by itself: a savepoint, to which everything goes back when the function throws. One at a time; until it
@@ -157,14 +157,16 @@ class Session {
   readonly connection: Connection
   readonly database: string
   readonly handle: Handle
+  readonly newId: () => string
   /** A statement met a serialization failure or a deadlock. */
   hadConflict = false
   private reason: unknown
 
-  constructor(connection: Connection, database: string, handle: Handle) {
+  constructor(connection: Connection, database: string, handle: Handle, newId: () => string) {
     this.connection = connection
     this.database = database
     this.handle = handle
+    this.newId = newId
   }
 
   async query(
@@ -174,10 +176,11 @@ class Session {
     signal?: AbortSignal,
   ): Promise<unknown> {
     this.check()
-    const request = new ExecuteRequest(this.handle, timeoutMs, correlationId(), sql, params)
+    const id = this.newId()
+    const request = new ExecuteRequest(this.handle, timeoutMs, id, sql, params)
     try {
       // Those before it have their time first; the engine answers each within its own.
-      return await this.connection.request(request, timeoutMs + BEGIN_MS, signal)
+      return await answerOf(id, this.connection.request(request, timeoutMs + BEGIN_MS, signal))
     } catch (error) {
       if (isConflict(error)) this.hadConflict = true
       throw error
@@ -206,6 +209,7 @@ export async function runTransaction<Value>(
   database: string,
   run: (transaction: Transaction) => Promise<Value>,
   options: TransactionOptions,
+  newId: () => string,
 ): Promise<Value> {
   if (typeof run !== 'function') throw new TypeError('transaction() takes a function')
   checkOptions(options)
@@ -213,7 +217,7 @@ export async function runTransaction<Value>(
   if (retries > RETRIES_MAX) throw new TypeError(`retries must be ${RETRIES_MAX} at most`)
   const untilMs = monotonicMs() + (options.timeoutMs ?? Infinity)
   for (let attempt = 0; ; attempt++) {
-    const outcome = await attemptOnce(connection, database, run, options, untilMs)
+    const outcome = await attemptOnce(connection, database, run, options, untilMs, newId)
     if ('value' in outcome) return outcome.value
     if (!outcome.isConflict || attempt >= retries || monotonicMs() >= untilMs) throw outcome.error
     const mostMs = Math.min(BACKOFF_MS * 2 ** attempt, BACKOFF_MS_MAX)
@@ -232,16 +236,17 @@ async function attemptOnce<Value>(
   run: (transaction: Transaction) => Promise<Value>,
   options: TransactionOptions,
   untilMs: number,
+  newId: () => string,
 ): Promise<Attempt<Value>> {
   const { isolation = '', readOnly = false, deferrable = false, signal } = options
   const leftMs = Math.max(untilMs - monotonicMs(), 1)
   const timeoutMs = leftMs === Infinity ? 0 : Math.ceil(leftMs)
   const idleTimeoutMs = milliseconds('idleTimeoutMs', options.idleTimeoutMs, 0)
   const limits = { timeoutMs, idleTimeoutMs }
-  const id = correlationId()
+  const id = newId()
   const begin = new BeginRequest(database, limits, id, isolation, readOnly, deferrable)
   const number = (await connection.request(begin, leftMs + BEGIN_MS, signal)) as number
-  const session = new Session(connection, database, { number, epoch: connection.epoch })
+  const session = new Session(connection, database, { number, epoch: connection.epoch }, newId)
   const transaction = new Transaction(session, 0)
   const ender = new Ender(leftMs, signal)
   try {

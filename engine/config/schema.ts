@@ -92,6 +92,13 @@ export const SCHEMA = {
   'breaker.retries': { type: 'integer', default: 3, min: 0, max: 10, reloadable: false, doc: 'how often a statement that was not sent, or only reads, is asked again within its deadline; 0: never' },
   'breaker.backoff': { type: 'duration', default: '1s', min: '1ms', max: '60s', reloadable: false, doc: 'the pause before the first retry, give or take a quarter; each next one is twice as long' },
 
+  'log.slow_statement': { type: 'duration', default: '1s', unbounded: 'off', max: TIMER_MAX, reloadable: false, doc: 'a statement that takes as long, its wait for a connection included, is logged as a warning; off: none is' },
+
+  'limits.per_client': { type: 'rate', default: 'unlimited', reloadable: true, example: '100/1m', doc: 'SQL statements of one client within a window that slides; a client is a user of the system, whatever connections it has; admins have no limit' },
+  'limits.global': { type: 'rate', default: 'unlimited', reloadable: true, example: '10000/1m', doc: 'SQL statements of all clients together, admins left out' },
+  'limits.cache_per_client': { type: 'rate', default: 'unlimited', reloadable: true, example: '100000/1m', doc: 'requests of one client to the cache; values read in place make none' },
+  'limits.max_subjects': { type: 'integer', default: 4_096, min: 1, max: 1_000_000, reloadable: true, doc: 'subjects of limits.check() that are counted each by itself at a time, for up to 600 bytes each; those beyond share what one may' },
+
   'http.listen': { type: 'listen', default: 'off', reloadable: false, doc: 'where metrics, health and the page are served over HTTP; off: nowhere. hearth dev has them on 127.0.0.1:9464' },
   'http.allow_remote': { type: 'boolean', default: false, reloadable: false, doc: 'http.listen may be an address that other machines reach; whoever reaches it reads the figures, without a password' },
   'http.allowed_hosts': { type: 'list', reloadable: false, example: 'hearth.example.net', doc: 'names that a request may have as its Host, besides addresses and localhost' },

@@ -14,6 +14,11 @@ import { HearthError } from '../errors.ts'
 
 export const DURATION_EXPECTED = 'a duration with its unit, such as 250ms, 30s, 5m, 1h or 7d'
 export const SIZE_EXPECTED = 'a size such as 64KiB or 4MiB, or a whole number of bytes'
+export const RATE_EXPECTED = 'so many within so long, such as "100/1m", or "unlimited"'
+
+const UNLIMITED = 'unlimited'
+const RATE_MAX = 1_000_000_000
+const RATE_WINDOW_MS_MAX = 24 * 24 * 3_600_000
 
 /** Milliseconds in `30s`. Throws BAD_REQUEST that says what was found and expected. */
 export function parseDuration(text: string): number {
@@ -23,6 +28,21 @@ export function parseDuration(text: string): number {
 /** Bytes in `64KiB`. Throws BAD_REQUEST that says what was found and expected. */
 export function parseSize(text: string): number {
   return sizeBytes(text) ?? refuse(text, SIZE_EXPECTED)
+}
+
+/** So many within so long: `100/1m`. Infinity: `unlimited`. Undefined where the text is none. */
+export function rateOf(text: string): { max: number; windowMs: number } | undefined {
+  if (text.trim() === UNLIMITED) return { max: Infinity, windowMs: Infinity }
+  const match = /^(\d{1,10}) ?\/ ?(\S.*)$/.exec(text.trim())
+  const windowMs = match === null ? undefined : durationMs(match[2]!)
+  const max = Number(match?.[1])
+  const isRate = windowMs !== undefined && windowMs > 0 && windowMs <= RATE_WINDOW_MS_MAX
+  return isRate && max > 0 && max <= RATE_MAX ? { max, windowMs } : undefined
+}
+
+/** The text that reads back as the same. */
+export function formatRate({ max, windowMs }: { max: number; windowMs: number }): string {
+  return max === Infinity ? UNLIMITED : `${max}/${formatDuration(windowMs)}`
 }
 
 /** The same without the throw: undefined where the text is no duration. `0` needs no unit. */

@@ -12,7 +12,10 @@ import {
   DURATION_EXPECTED,
   durationMs,
   formatDuration,
+  formatRate,
   formatSize,
+  RATE_EXPECTED,
+  rateOf,
   SIZE_EXPECTED,
   sizeBytes,
 } from './units.ts'
@@ -99,6 +102,15 @@ export const VALUE_TYPES = {
     },
     write: String,
     bare: true,
+  },
+  rate: {
+    expected: () => RATE_EXPECTED,
+    // Kept as text, in one form: that is how it is shown, compared and read again.
+    read: raw => {
+      const rate = typeof raw === 'string' ? rateOf(raw) : undefined
+      return rate === undefined ? new Refused() : formatRate(rate)
+    },
+    write: String,
   },
   mode: {
     expected: () => 'file permissions in octal, such as "0660" or 0o660',

@@ -9,6 +9,7 @@ import type {
   CacheFigures,
   EngineStats,
   Health,
+  LimitFigures,
   MetricsJson,
   PartHealth,
   QueryCacheFigures,
@@ -36,6 +37,7 @@ export interface Parts {
   readonly hitRate: HitRate
   readonly hasPostgres: boolean
   clientCount(): number
+  limits(): LimitFigures
   warmed(): WarmedFigures | undefined
   /** Undefined when none is registered. */
   services(): ServiceParts | undefined
@@ -73,6 +75,7 @@ export class EngineOverview {
       },
       cache: this.cache(),
       queryCache: { ...this.parts.queryCache },
+      limits: this.parts.limits(),
       namespaces: this.parts.namespaces.figures(),
       pools: (workers['postgres'] ?? {}) as Record<string, Figures>,
       services: this.parts.services()?.figures() ?? {},

@@ -1,6 +1,7 @@
 /** worker_task: what a worker is told when it starts.
  *  Owns:   the types both sides share.   Thread: any.   Holds: plain data that can be posted to a thread. */
 
+import type { LogLevel } from '../log.ts'
 import type { RingMemory } from '../ring/layout.ts'
 
 export interface SqliteOptions {
@@ -26,6 +27,11 @@ export interface PostgresOptions {
     readonly successes: number
     readonly retries: number
     readonly backoffMs: number
+  }
+  readonly log: {
+    readonly level: LogLevel
+    /** Infinity: none is slow. */
+    readonly slowStatementMs: number
   }
 }
 

@@ -3,6 +3,7 @@
  *  Holds:  both ends see the same code, message and details; an unknown wire number reads as UNAVAILABLE. */
 
 import { DETAIL_FIELDS, ERROR_BY_WIRE, ERRORS, type ErrorDetails, HearthError } from '../errors.ts'
+import { idOf } from '../trace_context.ts'
 import { HEADER_BYTES, writeHeader } from './header.ts'
 import { decodeSequence, encodeValue } from './payload.ts'
 import { REPLIES } from './spec.ts'
@@ -10,6 +11,7 @@ import { REPLIES } from './spec.ts'
 export function encodeError(error: HearthError): Buffer {
   const details: Record<string, unknown> = {}
   for (const field of DETAIL_FIELDS) if (error[field] !== undefined) details[field] = error[field]
+  if (error.correlationId !== undefined) details['correlationId'] = idOf(error.correlationId)
   return Buffer.concat([
     encodeValue(ERRORS[error.code].wire),
     encodeValue(error.message),

@@ -9,6 +9,7 @@ import { CACHE_OPS, CACHE_REPLIES } from './cache_spec.ts'
 import { CLAIM_OPS, CLAIM_REPLIES } from './claim_spec.ts'
 import type { FrameSpec } from './frame_spec.ts'
 import { LEAVE_REPLIES } from './leave_spec.ts'
+import { LIMIT_OPS, LIMIT_REPLIES } from './limit_spec.ts'
 import { OBSERVE_OPS } from './observe_spec.ts'
 import { PUB_SUB_OPS, PUB_SUB_REPLIES } from './pub_sub_spec.ts'
 import { QUERY_CACHE_OPS, QUERY_CACHE_REPLIES } from './query_cache_spec.ts'
@@ -98,6 +99,7 @@ export const OPS = {
   ...CACHE_OPS,
   ...CLAIM_OPS,
   ...WARM_OPS,
+  ...LIMIT_OPS,
   QUERY: {
     code: 0x20,
     args: [
@@ -391,6 +393,7 @@ export const REPLIES = {
   },
   ...CACHE_REPLIES,
   ...CLAIM_REPLIES,
+  ...LIMIT_REPLIES,
   ...LEAVE_REPLIES,
   ...PUB_SUB_REPLIES,
   ...QUERY_CACHE_REPLIES,

@@ -38,6 +38,8 @@ export class ReplyWriter extends FrameWriter {
   /** What the connection has open at the postgres worker; undefined until there is something. */
   handles: Handles | undefined
   subscriptions = 0
+  /** The user under whose limits its requests count; undefined: nothing limits them. */
+  limitedAs: number | undefined
   /** Its subscriptions to messages and key changes, by their ids; undefined until there is one. */
   subscribers: Map<number, Subscriber> | undefined
   /** What is to be told of its requests once they are answered; undefined until somebody watches keys. */

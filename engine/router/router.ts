@@ -5,11 +5,13 @@
  *          session; every other error becomes a reply.  (3) false means: no room now, nothing has happened. */
 
 import { HearthError, toHearthError } from '../errors.ts'
+import { RateLimits } from '../guard/rate_limit.ts'
 import { BodyReader } from '../protocol/body.ts'
 import { encodeValue } from '../protocol/payload.ts'
 import { OPS, REPLIES } from '../protocol/spec.ts'
 import type { Cache } from './cache.ts'
 import { KeyChanges } from './key_changes.ts'
+import { LimitGate } from './limit_gate.ts'
 import { PubSub } from './pub_sub.ts'
 import type { QueryCache } from './query_cache.ts'
 import type { ReplyWriter } from './reply.ts'
@@ -42,13 +44,21 @@ export class Router {
   private readonly sql: SqlOps
   private readonly queryCache: QueryCache
   private readonly overview: Overview
+  private readonly limits: LimitGate
   private readonly keyChanges = new KeyChanges(this.pubSub)
 
-  constructor(cache: Cache, sql: SqlOps, queryCache: QueryCache, overview: Overview) {
+  constructor(
+    cache: Cache,
+    sql: SqlOps,
+    queryCache: QueryCache,
+    overview: Overview,
+    limits = new RateLimits(),
+  ) {
     this.cache = cache
     this.sql = sql
     this.queryCache = queryCache
     this.overview = overview
+    this.limits = new LimitGate(limits)
   }
 
   /** Takes one request: its body is bytes[start, end), valid only during the call. */
@@ -61,81 +71,98 @@ export class Router {
     end: number,
   ): boolean {
     try {
-      if (this.keyChanges.isWatched) this.keyChanges.expect(replies, op, id, bytes, start, end)
-      if (this.cache.claims.any) this.cache.claims.observe(op, bytes, start, end)
-      switch (op) {
-        case OPS.GET.code:
-          return this.cache.ops.get(replies, id, bytes, start, end)
-        case OPS.SET.code:
-          return this.cache.ops.set(replies, id, bytes, start, end)
-        case OPS.DEL.code:
-          return this.cache.ops.del(replies, id, bytes, start, end)
-        case OPS.QUERY.code:
-          return this.sql.query(replies, id, bytes, start, end)
-        case OPS.QUERY_CACHED.code:
-          return this.queryCache.query(replies, id, bytes, start, end)
-        case OPS.EXPLAIN_CACHE.code:
-        case OPS.BEGIN.code:
-        case OPS.EXECUTE.code:
-        case OPS.COMMIT.code:
-        case OPS.CLOSE.code:
-        case OPS.STREAM.code:
-        case OPS.FETCH.code:
-        case OPS.COPY_OUT.code:
-        case OPS.COPY_READ.code:
-        case OPS.COPY_IN.code:
-        case OPS.COPY_WRITE.code:
-        case OPS.COPY_END.code:
-        case OPS.LISTEN.code:
-          return this.sql.send(op, replies, id, bytes, start, end)
-        case OPS.CANCEL.code:
-          if (end > start) throw new HearthError('PROTOCOL', 'CANCEL has no arguments')
-          if (!this.pubSub.cancel(replies, id) && !this.queryCache.cancel(replies, id))
-            this.sql.cancel(replies, id)
-          return true
-        case OPS.PUBLISH.code:
-          this.pubSub.publish(replies, id, bytes, start, end)
-          return true
-        case OPS.SUBSCRIBE.code:
-          this.pubSub.subscribe(replies, id, bytes, start, end)
-          return true
-        case OPS.SERVICE.code:
-        case OPS.REPORT_CALLS.code:
-        case OPS.TRY_SERVICE.code:
-          if (this.services === undefined)
-            throw new HearthError(
-              'NOT_CONFIGURED',
-              'no service is registered: add [services.<name>] with its url to the configuration',
-            )
-          this.services.take(op, replies, id, bytes, start, end)
-          return true
-        case OPS.KEYS.code:
-          return this.cache.ops.keys(replies, id, bytes, start, end)
-        case OPS.PING.code:
-          replies.ok(id)
-          return true
-        case OPS.STATS.code:
-          return this.answerLater(replies, id, this.overview.stats())
-        case OPS.HEALTH.code:
-          return this.answerLater(replies, id, this.overview.health())
-        case OPS.METRICS.code:
-          return this.answerLater(replies, id, this.overview.metrics())
-        case OPS.SERIES.code: {
-          const request = new BodyReader().reset(bytes, start, end)
-          const sinceMs = request.time()
-          request.done()
-          return this.answerLater(replies, id, this.overview.series(sinceMs))
-        }
-        default:
-          if (this.cache.handles(op)) return this.cache.handle(replies, op, id, bytes, start, end)
-          throw new HearthError('PROTOCOL', `no operation has the code 0x${op.toString(16)}`)
-      }
+      const isCounted = this.limits.admit(replies, op, bytes, start, end)
+      const isTaken = this.take(replies, op, id, bytes, start, end)
+      if (isCounted && !isTaken) this.limits.takeBack()
+      return isTaken
     } catch (error) {
       const known = toHearthError(error)
       replies.changes?.drop(id)
       if (known.code === 'PROTOCOL') throw known
       replies.error(id, known)
       return true
+    }
+  }
+
+  private take(
+    replies: ReplyWriter,
+    op: number,
+    id: number,
+    bytes: Buffer,
+    start: number,
+    end: number,
+  ): boolean {
+    if (this.keyChanges.isWatched) this.keyChanges.expect(replies, op, id, bytes, start, end)
+    if (this.cache.claims.any) this.cache.claims.observe(op, bytes, start, end)
+    switch (op) {
+      case OPS.GET.code:
+        return this.cache.ops.get(replies, id, bytes, start, end)
+      case OPS.SET.code:
+        return this.cache.ops.set(replies, id, bytes, start, end)
+      case OPS.DEL.code:
+        return this.cache.ops.del(replies, id, bytes, start, end)
+      case OPS.QUERY.code:
+        return this.sql.query(replies, id, bytes, start, end)
+      case OPS.QUERY_CACHED.code:
+        return this.queryCache.query(replies, id, bytes, start, end)
+      case OPS.EXPLAIN_CACHE.code:
+      case OPS.BEGIN.code:
+      case OPS.EXECUTE.code:
+      case OPS.COMMIT.code:
+      case OPS.CLOSE.code:
+      case OPS.STREAM.code:
+      case OPS.FETCH.code:
+      case OPS.COPY_OUT.code:
+      case OPS.COPY_READ.code:
+      case OPS.COPY_IN.code:
+      case OPS.COPY_WRITE.code:
+      case OPS.COPY_END.code:
+      case OPS.LISTEN.code:
+        return this.sql.send(op, replies, id, bytes, start, end)
+      case OPS.CANCEL.code:
+        if (end > start) throw new HearthError('PROTOCOL', 'CANCEL has no arguments')
+        if (!this.pubSub.cancel(replies, id) && !this.queryCache.cancel(replies, id))
+          this.sql.cancel(replies, id)
+        return true
+      case OPS.PUBLISH.code:
+        this.pubSub.publish(replies, id, bytes, start, end)
+        return true
+      case OPS.SUBSCRIBE.code:
+        this.pubSub.subscribe(replies, id, bytes, start, end)
+        return true
+      case OPS.LIMIT_CHECK.code:
+        this.limits.check(replies, id, bytes, start, end)
+        return true
+      case OPS.SERVICE.code:
+      case OPS.REPORT_CALLS.code:
+      case OPS.TRY_SERVICE.code:
+        if (this.services === undefined)
+          throw new HearthError(
+            'NOT_CONFIGURED',
+            'no service is registered: add [services.<name>] with its url to the configuration',
+          )
+        this.services.take(op, replies, id, bytes, start, end)
+        return true
+      case OPS.KEYS.code:
+        return this.cache.ops.keys(replies, id, bytes, start, end)
+      case OPS.PING.code:
+        replies.ok(id)
+        return true
+      case OPS.STATS.code:
+        return this.answerLater(replies, id, this.overview.stats())
+      case OPS.HEALTH.code:
+        return this.answerLater(replies, id, this.overview.health())
+      case OPS.METRICS.code:
+        return this.answerLater(replies, id, this.overview.metrics())
+      case OPS.SERIES.code: {
+        const request = new BodyReader().reset(bytes, start, end)
+        const sinceMs = request.time()
+        request.done()
+        return this.answerLater(replies, id, this.overview.series(sinceMs))
+      }
+      default:
+        if (this.cache.handles(op)) return this.cache.handle(replies, op, id, bytes, start, end)
+        throw new HearthError('PROTOCOL', `no operation has the code 0x${op.toString(16)}`)
     }
   }
 

@@ -4,11 +4,11 @@
 
 import type { OpenStream, Stream } from '../client/connection.ts'
 import { correlationId } from '../correlation.ts'
-import { ownPeer } from './peer.ts'
+import { ownPeer, type Peer } from './peer.ts'
 import { Session, type SessionContext, type Wire } from './session.ts'
 
-/** The stream of an embedded client. */
-export function localStream(context: SessionContext): OpenStream {
+/** The stream of an embedded client; `peer`: as who it is to be served. */
+export function localStream(context: SessionContext, peer: Peer = ownPeer()): OpenStream {
   return events => {
     let isClosed = false
     const close = () => {
@@ -31,7 +31,7 @@ export function localStream(context: SessionContext): OpenStream {
       close,
       destroy: close,
     }
-    const session = new Session(correlationId(), ownPeer(), wire, context)
+    const session = new Session(correlationId(), peer, wire, context)
     context.locals.add(session)
     const stream: Stream = {
       send: bytes => {

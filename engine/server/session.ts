@@ -98,13 +98,11 @@ export class Session {
     this.wire = wire
     this.context = context
     this.replies = new ReplyWriter(
-      {
-        send: bytes => this.send(bytes),
-        onceSent: callback => wire.onceSent(callback),
-      },
+      { send: bytes => this.send(bytes), onceSent: callback => wire.onceSent(callback) },
       () => wire.unsentBytes() > SESSION_UNSENT_BYTES_PAUSE,
       context.meter,
     )
+    if (peer.role !== 'admin') this.replies.limitedAs = peer.uid
   }
 
   /** Requests that were taken or read and have no answer yet. */

@@ -23,7 +23,7 @@ import type { Member } from './lists.ts'
 import { toParameters } from './parameters.ts'
 import type { Pool } from './pool.ts'
 import type { Borrower } from './queue.ts'
-import type { Statement } from './statement.ts'
+import { commented, type Statement } from './statement.ts'
 
 export class Autocommit {
   private readonly pool: Pool
@@ -40,7 +40,8 @@ export class Autocommit {
   ): Cancelable {
     const { pool } = this
     pool.figures.queries++
-    const statement = pool.statements.of(request.sql)
+    const known = pool.statements.of(request.sql)
+    const statement = commented(known, request.correlationId)
     const job = new Job(pool, statement, toParameters(request.params), request, resolve, reject)
     pool.lend(job)
     return job

@@ -12,7 +12,7 @@ import { endedError } from './errors.ts'
 import type { Member } from './lists.ts'
 import type { Answered } from './pool.ts'
 import { plain } from './session.ts'
-import type { Statement } from './statement.ts'
+import { commented, type Statement } from './statement.ts'
 import type { Transaction } from './transaction.ts'
 
 /** Pieces of one COPY that may be on their way, each of COPY_CHUNK_BYTES_MAX at most. */
@@ -60,7 +60,7 @@ export class Copy {
       ...own,
       statement,
       perform: (member, answered) =>
-        this.perform(statement.sql, member, answered, () => {
+        this.perform(commented(statement, correlationId).sql, member, answered, () => {
           isOpen = true
           this.transaction.waitsFor('client')
           opened()

@@ -9,7 +9,7 @@ import { HearthError } from '../../engine/errors.ts'
 import { WRITE_BYTES } from '../../engine/limits.ts'
 import type { Cancelable } from './database.ts'
 import { plain } from './session.ts'
-import type { Statement } from './statement.ts'
+import { commented, type Statement } from './statement.ts'
 import type { Transaction } from './transaction.ts'
 
 /** A reply of this size goes through buffers that are used again. Measured with 300 000 rows: pieces of 128 KiB were hardly faster on
@@ -52,7 +52,7 @@ export class Cursor {
   ): Cancelable {
     const prefix = PREFIX(this.name)
     return this.transaction.run({
-      statement: plain(prefix + statement.sql),
+      statement: plain(prefix + commented(statement, correlationId).sql),
       params,
       correlationId,
       timeoutMs: 0,

@@ -11,6 +11,7 @@
 import { assert } from '../../engine/assert.ts'
 import { HearthError } from '../../engine/errors.ts'
 import { decodeValue } from '../../engine/protocol/payload.ts'
+import { commentOf } from '../../engine/trace_context.ts'
 import type { Pipeline } from '../../native-bindings/pipeline.ts'
 import { ANSWER, SEND } from '../../native-bindings/pipeline_words.ts'
 import { type CloseReason, PREPARED_COUNT_MAX } from './database.ts'
@@ -26,6 +27,8 @@ export interface Slot {
   inflight: number
   usedAt: number
   isForgotten: boolean
+  /** For one execution: its text has a comment of its own. */
+  readonly isOnce: boolean
 }
 
 /** A statement of our own: setting a session up, or trying it. */
@@ -130,7 +133,17 @@ export class Lane {
    *  more. Throws BAD_REQUEST for parameters that Postgres cannot take; nothing was sent then. */
   send(job: SharedJob, nowMs: number): boolean {
     if (this.isClosed) return false
-    const slot = this.slotOf(job.statement)
+    const comment = commentOf(job.correlationId)
+    const slot = comment === '' ? this.slotOf(job.statement) : this.onceOf(job.statement, comment)
+    try {
+      return this.sendTo(slot, job, nowMs)
+    } catch (error) {
+      if (slot.isOnce) this.forget(slot)
+      throw error
+    }
+  }
+
+  private sendTo(slot: Slot, job: SharedJob, nowMs: number): boolean {
     const { params, paramsStart, paramsEnd } = job
     let status = this.pipeline.execute(slot.number, this.nextId, params, paramsStart, paramsEnd)
     if (status === SEND.NEEDS_VALUES) {
@@ -252,6 +265,7 @@ export class Lane {
     const slot = job.slot!
     slot.inflight--
     if (slot.isForgotten) this.reclaim(slot)
+    else if (slot.isOnce) this.forget(slot)
     if (kind === ANSWER.ROWS) this.batch.push(job.statement)
     this.events!.answered(this, job, kind, bytes, start, end)
   }
@@ -265,10 +279,26 @@ export class Lane {
     }
     this.counts.misses++
     const number = this.freeNumbers.pop() ?? this.freshNumber()
-    const slot: Slot = { number, name, inflight: 0, usedAt: ++this.uses, isForgotten: false }
+    const slot: Slot = {
+      number,
+      name,
+      inflight: 0,
+      usedAt: ++this.uses,
+      isForgotten: false,
+      isOnce: false,
+    }
     this.pipeline.define(number, name, sql)
     this.slots.set(name, slot)
     return slot
+  }
+
+  /** A text that will not come again: in nobody's way under a name of its own, and closed behind its answer. */
+  private onceOf(statement: Statement, comment: string): Slot {
+    const number = this.freeNumbers.pop() ?? this.freshNumber()
+    const usedAt = ++this.uses
+    const name = `${statement.name}_${usedAt}`
+    this.pipeline.define(number, name, statement.sql + comment)
+    return { number, name, inflight: 0, usedAt, isForgotten: false, isOnce: true }
   }
 
   /** The next number, or that of the statement used longest ago. */

@@ -6,6 +6,7 @@
 
 import { monotonicMs } from '../../engine/clock.ts'
 import { HearthError, isHearthError, toHearthError } from '../../engine/errors.ts'
+import { type LogLevel, setLogLevel } from '../../engine/log.ts'
 import { BodyReader } from '../../engine/protocol/body.ts'
 import { OPS } from '../../engine/protocol/spec.ts'
 import type { Handler, Replies, RequestFrame } from '../handler.ts'
@@ -15,6 +16,7 @@ import { type ClusterOptions, POOL_DEFAULTS, type PoolOptions } from './database
 import { PostgresDatabase } from './postgres_database.ts'
 import { SessionOps } from './session_ops.ts'
 import { SessionWrites } from './session_writes.ts'
+import { setSlowStatementMs } from './statement_log.ts'
 import { Underway } from './underway.ts'
 import { WriteWatch } from './write_watch.ts'
 
@@ -29,6 +31,7 @@ export interface PostgresConfig {
   /** By name; `main` is what a query without a name means. */
   readonly databases: Readonly<Record<string, DatabaseConfig>>
   readonly breaker?: Partial<BreakerOptions> | undefined
+  readonly log?: { readonly level: LogLevel; readonly slowStatementMs: number } | undefined
 }
 
 const DEFAULT_DATABASE = 'main'
@@ -41,6 +44,10 @@ const OWN_OPS: readonly number[] = [
 ].map(op => op.code)
 
 export function createPostgresHandler(config: PostgresConfig): Handler {
+  if (config.log !== undefined) {
+    setLogLevel(config.log.level)
+    setSlowStatementMs(config.log.slowStatementMs)
+  }
   const underway = new Underway()
   const writes = new WriteWatch()
   const written = (database: string, oids: readonly number[]) =>

@@ -13,6 +13,7 @@ import { knownOf } from './fault.ts'
 import { type Retry, type RetrySettings, retryOf, type Tried } from './retry.ts'
 import type { SharedJob } from './shared_job.ts'
 import type { Statement } from './statement.ts'
+import { noteStatement } from './statement_log.ts'
 
 /** What failed asks again within these. */
 export interface RetriesOptions {
@@ -71,8 +72,9 @@ export class Retries {
 
   /** What became of a job. True: it is asked again, and the one that ended is not to be answered. */
   ended(job: SharedJob, error: HearthError | undefined): boolean {
-    if (error !== undefined) return this.take(job, error, monotonicMs())
-    if (job.tried !== UNTRIED) this.counts.recovered++
+    if (error !== undefined && this.take(job, error, monotonicMs())) return true
+    if (error === undefined && job.tried !== UNTRIED) this.counts.recovered++
+    this.note(job, error)
     return false
   }
 
@@ -97,7 +99,14 @@ export class Retries {
 
   /** A job that a breaker did not let pass: waits on, if it has waited before, or is answered with that. */
   refused(job: SharedJob, refusal: HearthError, nowMs: number): void {
-    if (!this.take(job, refusal, nowMs)) job.replies.fail(job.ticket, refusal)
+    if (this.take(job, refusal, nowMs)) return
+    this.note(job, refusal)
+    job.replies.fail(job.ticket, refusal)
+  }
+
+  private note(job: SharedJob, error: HearthError | undefined): void {
+    const { statement, correlationId, startedMs } = job
+    noteStatement(this.options.name, statement.word, correlationId, startedMs, error)
   }
 
   /** The requester of a ticket has had enough. False: it does not wait here. */

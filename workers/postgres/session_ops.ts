@@ -18,6 +18,7 @@ import type { Listener } from './listener.ts'
 import { toParameters } from './parameters.ts'
 import type { Pool } from './pool.ts'
 import type { Analysed, SessionWrites } from './session_writes.ts'
+import { commented } from './statement.ts'
 import { Transaction, type TransactionLimits } from './transaction.ts'
 import type { Underway } from './underway.ts'
 
@@ -166,7 +167,7 @@ export class SessionOps {
     const statement = transaction.pool.statements.inside(sql)
     this.writes.runs(handle, statement)
     const task = transaction.run({
-      statement,
+      statement: commented(statement, correlationId),
       params,
       correlationId,
       timeoutMs,

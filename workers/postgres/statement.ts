@@ -6,6 +6,7 @@
 
 import { createHash } from 'node:crypto'
 import { HearthError } from '../../engine/errors.ts'
+import { commentOf } from '../../engine/trace_context.ts'
 
 export interface Statement {
   readonly sql: string
@@ -31,6 +32,13 @@ export interface Statement {
 
 /** A statement that takes less is short: what waits behind a few of them waits no longer than a planner's mood. */
 export const SHORT_MS = 5
+
+/** The same with a comment behind it, for one execution: it is not prepared. Itself, unless there is something to tell of. */
+export function commented(statement: Statement, correlationId: string): Statement {
+  const comment = commentOf(correlationId)
+  if (comment === '') return statement
+  return { ...statement, sql: statement.sql + comment, name: '', isPreparable: false }
+}
 
 /** Notes how long an execution took. */
 export function learnDuration(statement: Statement, tookMs: number): void {

@@ -33,6 +33,7 @@ import type { Borrower } from './queue.ts'
 import type { ReadResult } from './results.ts'
 import { COMMIT, PING, plain, ROLLBACK, serverIdleMs } from './session.ts'
 import type { Statement } from './statement.ts'
+import { noteStatement } from './statement_log.ts'
 import { type Queued, type Step, stepOf } from './step.ts'
 
 export interface TransactionLimits {
@@ -244,6 +245,9 @@ export class Transaction implements Borrower {
   private settle(step: Queued, answer: ReadResult | HearthError): void {
     this.current = undefined
     if (step.statement === COMMIT) this.giveBack()
+    const error = answer instanceof HearthError ? answer : undefined
+    const { statement, correlationId, startedMs } = step
+    noteStatement(this.pool.spec.name, statement.word, correlationId, startedMs, error)
     if (answer instanceof HearthError) {
       this.pool.noteError(answer)
       step.reject(answer)

@@ -41,6 +41,7 @@ function sectionsOf(stats: EngineStats): string[][] {
     servers(stats),
     cachedQueries(stats),
     services(stats),
+    limits(stats),
     workers(stats),
   ]
   return sections.filter(lines => lines.length > 0)
@@ -162,6 +163,22 @@ function services(stats: EngineStats): string[] {
   const columns = ['service', 'url', 'state', 'breaker'].map(title => ({ title }))
   const rights = ['calls', 'failed', 'health check']
   return rows.length === 0 ? [] : ruled([...columns, ...right(rights)], rows)
+}
+
+/** Nothing while nothing is limited, or of an engine that is older than this. */
+function limits({ limits }: Partial<EngineStats>): string[] {
+  if (limits === undefined) return []
+  const { perClient, global, cachePerClient, limited, checks, subjects, maxSubjects } = limits
+  const configured = [
+    ['limits.per_client', perClient, count(limited.client)],
+    ['limits.global', global, count(limited.global)],
+    ['limits.cache_per_client', cachePerClient, count(limited.cache)],
+  ].filter(([, text]) => text !== 'unlimited')
+  const named = `${count(subjects)} of ${count(maxSubjects)} subjects`
+  const rows = checks === 0 ? [] : [['limits.check', named, count(limited.subject)]]
+  if (configured.length + rows.length === 0) return []
+  const columns = [{ title: 'limit' }, { title: 'allows' }, ...right(['refused'])]
+  return ruled(columns, [...configured, ...rows])
 }
 
 function workers(stats: EngineStats): string[] {
