@@ -680,3 +680,11 @@ test('any value of any kind for any key is taken or refused, and never crashes',
     }
   }
 })
+
+function randomFrom(seed: number): (below: number) => number {
+  let state = seed
+  return below => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
+    return Math.floor((state / 2 ** 32) * below)
+  }
+}

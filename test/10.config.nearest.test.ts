@@ -15,11 +15,3 @@ test('the nearest name counts a swap of neighbours as one edit', () => {
   )
   assert.equal(nearest('x', []), undefined)
 })
-
-function randomFrom(seed: number): (below: number) => number {
-  let state = seed
-  return below => {
-    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0
-    return Math.floor((state / 2 ** 32) * below)
-  }
-}
