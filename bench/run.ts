@@ -27,13 +27,13 @@ const MICRO = [
   'pipeline',
 ] as const
 
-const USAGE = `usage: node bench/run.ts [--smoke] [--gate | --cache | --load | --peers] [word…]
+const USAGE = `usage: node bench/run.ts [--smoke] [--gate | --cache | --load | --replicas | --peers] [word…]
   --smoke  small sizes: shows that everything runs, its figures mean nothing
   --gate   the ratios that CI holds; --peers: side by side with what is installed; --cache: the cache by itself;
-           --load: many services at once
+           --load: many services at once; --replicas: memory with replicas, reads while one of them stands still
   word     only micro benches whose names contain it (${MICRO.join(', ')})`
 
-const MODES = ['--gate', '--cache', '--load', '--peers']
+const MODES = ['--gate', '--cache', '--load', '--replicas', '--peers']
 const FLAGS = ['--smoke', ...MODES]
 
 process.exitCode = await main(process.argv.slice(2))
@@ -55,6 +55,7 @@ async function main(args: readonly string[]): Promise<number> {
   console.log(`${machineLine()}\n`)
   if (flags.has('--peers')) return (await runMacro('peers', size)) ? 0 : 1
   if (flags.has('--cache')) return (await runMacro('cache', size)) ? 0 : 1
+  if (flags.has('--replicas')) return (await runMacro('replicas', size)) ? 0 : 1
   if (flags.has('--load')) return (await runMacro('load', size)) ? 0 : 1
   if (!flags.has('--gate')) {
     for (const name of names) await runMicro(name, size)
@@ -100,7 +101,10 @@ async function hasGates(name: string): Promise<boolean> {
 }
 
 /** The benches through the socket. */
-async function runMacro(name: 'gate' | 'cache' | 'load' | 'peers', size: Size): Promise<boolean> {
+async function runMacro(
+  name: 'gate' | 'cache' | 'load' | 'replicas' | 'peers',
+  size: Size,
+): Promise<boolean> {
   const file = join(import.meta.dirname, 'macro', `${name}.ts`)
   if (!existsSync(file)) {
     console.error(`bench/macro/${name}.ts is not there`)

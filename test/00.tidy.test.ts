@@ -175,6 +175,7 @@ const ENTRIES = [
   'bench/macro/gate.ts',
   'bench/macro/peers.ts',
   'bench/macro/load.ts',
+  'bench/macro/replicas.ts',
   'test/run.ts',
 ]
 

@@ -13,7 +13,8 @@ export default async function run(task: WorkerTask): Promise<void> {
     hosted.push({ kind: 'sqlite', handler: createSqliteHandler(kinds.sqlite) })
   }
   if (kinds.postgres !== undefined) {
-    const { createPostgresHandler } = await import('./postgres/ops.ts')
+    const { createPostgresHandler, loadPostgresParts } = await import('./postgres/ops.ts')
+    await loadPostgresParts(kinds.postgres)
     hosted.push({ kind: 'postgres', handler: createPostgresHandler(kinds.postgres) })
   }
   await Promise.all(hosted.map(({ handler }) => handler.ready?.()))

@@ -20,8 +20,8 @@ const CLIENTS = 4
 /** Loops of each client: 90 % gets, some sets, SQL by key and by range. */
 const LOOPS = { get: 12, set: 4, query: 4, range: 1 } as const
 
-export async function measureFootprint(seconds: number): Promise<Footprint> {
-  const stand = new Stand({ postgres: true })
+export async function measureFootprint(seconds: number, replicas = 0): Promise<Footprint> {
+  const stand = new Stand({ postgres: true, replicas })
   await stand.start()
   const bare = bareNodeBytes()
   const overMiB = () => (stand.engineBytes() - bare) / 2 ** 20

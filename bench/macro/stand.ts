@@ -9,7 +9,7 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type ConnectOptions, connect, type Hearth } from '../../engine/client/index.ts'
-import { startPostgres } from '../../engine/dev/embedded_postgres.ts'
+import { DevServers } from '../../engine/dev/dev_servers.ts'
 import { ownBytes } from '../../engine/observe/footprint.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
@@ -18,6 +18,8 @@ const READY_MS_MAX = 20_000
 export interface StandOptions {
   /** Also a Postgres, and a pool on it. */
   readonly postgres?: boolean
+  /** Streaming replicas of it, 0 to 3. */
+  readonly replicas?: number
   readonly env?: Record<string, string>
 }
 
@@ -25,6 +27,7 @@ export class Stand {
   readonly folder = mkdtempSync(join(tmpdir(), 'hearth-bench-'))
   readonly socket = join(this.folder, 'hearth.sock')
   postgresUrl: string | undefined
+  servers: DevServers | undefined
   private engine: ChildProcess | undefined
   private stopPostgres: (() => Promise<void>) | undefined
   private readonly clients: Hearth[] = []
@@ -38,9 +41,15 @@ export class Stand {
   async start(): Promise<number> {
     if (this.options.postgres && this.stopPostgres === undefined) {
       chmodSync(this.folder, 0o711) // As root the server is another user, who has to pass through.
-      const server = await startPostgres({ dataDir: join(this.folder, 'postgres') })
-      this.postgresUrl = server.url
-      this.stopPostgres = async () => void (await server.stop())
+      const replicaCount = this.options.replicas ?? 0
+      const servers = await DevServers.start({
+        stateDir: this.folder,
+        replicaCount,
+        onStep: () => {},
+      })
+      this.servers = servers
+      this.postgresUrl = servers.primary.url
+      this.stopPostgres = () => servers.stop()
     }
     const env: Record<string, string> = {
       ...(process.env as Record<string, string>),
@@ -50,6 +59,8 @@ export class Stand {
       ...this.options.env,
     }
     if (this.postgresUrl !== undefined) env['HEARTH_POSTGRES_URL'] = this.postgresUrl
+    const replicas = this.servers?.replicas.map(({ url }) => url).join(', ') ?? ''
+    if (replicas !== '') env['HEARTH_POSTGRES_MAIN_REPLICAS'] = replicas
     const startMs = performance.now()
     const launcher = process.env['LAUNCH'] ?? join(ROOT, 'engine', 'cli', 'hearth.cjs')
     this.engine = spawn(process.execPath, [launcher, 'serve'], {

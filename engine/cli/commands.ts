@@ -34,8 +34,16 @@ What it does is logged to stderr, one JSON line each.`,
     details: `Keeps its state in ./.hearth: the engine, a Postgres of its own and the readings of a real
 house, about 90 MB; remove that folder to start afresh. A small service then asks the questions of
 a home dashboard, and a table shows which tier answered and how fast. In this folder the other
-commands find this engine by themselves. Ctrl-C stops everything.`,
+commands find this engine by themselves. Ctrl-C stops everything.
+
+With --replicas the Postgres gets streaming replicas, which the engine reads from. They are kept
+too, about 70 MB each. One that ends is started again, one that can never catch up is copied anew,
+and both are told.`,
     options: {
+      replicas: {
+        value: 'N',
+        doc: 'streaming replicas of the embedded Postgres, 0 to 3; else none',
+      },
       seconds: { value: 'N', doc: 'stop after so many seconds of questions' },
       ...JSON_OPTION,
     },

@@ -6,6 +6,7 @@
 
 import type { DevEngine } from '../dev/dev_engine.ts'
 import type { PretendService } from '../dev/pretend_service.ts'
+import type { CareEvent } from '../dev/replica_care.ts'
 import type { EngineStats } from '../figures.ts'
 import { answerFigures, answerLines } from './dev_table.ts'
 import { welcome } from './dev_words.ts'
@@ -20,6 +21,8 @@ export interface Screen {
   rows(loaded: number, total: number): void
   ready(engine: DevEngine, answerCount: number): void
   figures(service: PretendService, stats: EngineStats | undefined): void
+  /** A server of Postgres is being mended, or was. */
+  care(event: CareEvent): void
   stopping(): void
   stopped(): void
   /** Leaves the terminal as it was found, when something went wrong. */
@@ -63,6 +66,14 @@ class TerminalScreen implements Screen {
     const lines = answerLines(service, stats).map(line => CLEAR_LINE + this.cut(line))
     process.stdout.write(`\r${CURSOR_UP(this.drawnLines)}${lines.join('\n')}\n`)
     this.drawnLines = lines.length
+  }
+
+  /** In the place of the table, which is drawn anew below. */
+  care({ what, sentence }: CareEvent): void {
+    const clear = `\r${CURSOR_UP(this.drawnLines)}\x1b[J`
+    const style = what === 'failed' || what === 'given up' ? 'red' : 'yellow'
+    process.stdout.write(`${clear}${styled(style, sentence)}\n\n`)
+    this.drawnLines = 0
   }
 
   stopping(): void {
@@ -114,6 +125,10 @@ class PlainScreen implements Screen {
     print(answerLines(service, stats).join('\n') + '\n')
   }
 
+  care({ sentence }: CareEvent): void {
+    print(sentence)
+  }
+
   stopping(): void {
     print('stopping')
   }
@@ -137,20 +152,17 @@ class JsonScreen implements Screen {
   }
 
   ready(engine: DevEngine, answerCount: number): void {
-    const { socket, pageUrl, stateDir, postgresDir, logFile, rowsLoaded } = engine
-    this.event('ready', {
-      socket,
-      pageUrl,
-      stateDir,
-      postgresDir,
-      logFile,
-      rowsLoaded,
-      answerCount,
-    })
+    const { socket, pageUrl, stateDir, postgresDir, logFile, rowsLoaded, replicaCount } = engine
+    const places = { socket, pageUrl, stateDir, postgresDir, logFile }
+    this.event('ready', { ...places, rowsLoaded, replicaCount, answerCount })
   }
 
   figures(service: PretendService, stats: EngineStats | undefined): void {
     this.event('figures', { ...answerFigures(service), engine: stats })
+  }
+
+  care({ server, what, sentence }: CareEvent): void {
+    this.event('care', { server, what, sentence })
   }
 
   stopping(): void {

@@ -18,9 +18,13 @@ export function welcome(engine: DevEngine, answerCount: number): string {
     relative(engine.stateDir, engine.postgresDir) === 'postgres'
       ? ''
       : `\n${title('Postgres')}  keeps its data in ${engine.postgresDir}, which its user can reach`
+  const replicas =
+    engine.replicaCount === 0
+      ? ''
+      : `\n${title('replicas')}  ${engine.replicaCount}; they take most reads. How they are: ${command} health`
   return `
 ${title('Hearth runs.')} Its state is in .hearth, with ${count(SAMPLE_ROWS_COUNT)} readings of a real house. Ctrl-C stops it.
-${title('socket')}    ${engine.socket}${page}${postgres}
+${title('socket')}    ${engine.socket}${page}${postgres}${replicas}
 ${title('try')}       in another terminal, in this folder:
             ${command} get dashboard:latest
             ${command} query "select sensor, max(value) from readings group by sensor"

@@ -80,7 +80,7 @@ export const SCHEMA = {
   'postgres.*.pool.statement_timeout': { type: 'duration', default: '30s', min: '1ms', max: TIMER_MAX, reloadable: false, doc: 'a statement is cancelled at the server after this' },
   'postgres.*.pool.idle_in_transaction_timeout': { type: 'duration', default: '60s', min: '10ms', max: TIMER_MAX, reloadable: false, doc: 'a transaction or stream that nothing is asked of for this long is rolled back' },
 
-  'health.interval': { type: 'duration', default: '10s', min: '100ms', max: TIMER_MAX, reloadable: false, doc: 'how often each server of a database with replicas is looked at, at the least; a lost connection is a reason to look at once' },
+  'health.interval': { type: 'duration', default: '10s', min: '100ms', max: TIMER_MAX, reloadable: false, doc: 'how often each server of a database is looked at, at the least; a lost connection is a reason to look at once' },
   'health.timeout': { type: 'duration', default: '2s', min: '10ms', max: TIMER_MAX, reloadable: false, doc: 'a look that is not answered by then has failed' },
   'health.retries': { type: 'integer', default: 3, min: 1, max: 100, reloadable: false, doc: 'failed looks in a row that make a server down; one takes it out of use' },
   'breaker.failures': { type: 'integer', default: 5, min: 1, max: 1_000_000, reloadable: false, doc: 'a breaker opens after so many failures in a row; one guards the reads and one the writes of each server' },

@@ -34,11 +34,11 @@ export function hostsOf(config: Config): Kinds[] {
   return config.engine.workers === 'separate' ? [{ sqlite }, { postgres }] : [{ sqlite, postgres }]
 }
 
-/** For pool/worker_task.ts: what is told of each database; health is watched where there is more than one server. */
+/** For pool/worker_task.ts: what is told of each database. */
 function databasesOf({ postgres, health }: Config) {
   const told = Object.entries(postgres).map(([name, { url, pool, replicas = [], ...options }]) => {
     const cluster = replicas.length === 0 ? undefined : { ...options, replicas, health }
-    return [name, { url, pool, cluster }] as const
+    return [name, { url, pool, cluster, health }] as const
   })
   return Object.fromEntries(told)
 }

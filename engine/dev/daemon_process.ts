@@ -5,7 +5,7 @@
  *          (2) the daemon ends with this process, however that ends. */
 
 import { type ChildProcess, spawn } from 'node:child_process'
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, openSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { monotonicMs } from '../clock.ts'
@@ -32,7 +32,9 @@ export interface DaemonOptions {
 
 /** Starts the daemon and waits until it answers requests. Rejects with UNAVAILABLE and its last words. */
 export async function startDaemon(options: DaemonOptions): Promise<DaemonProcess> {
-  const log = openSync(options.logFile, 'w', 0o600)
+  rmSync(options.logFile, { force: true })
+  // Appended to: what `hearth dev` mends is told there too.
+  const log = openSync(options.logFile, 'a', 0o600)
   const child = spawn(process.execPath, [join(PACKAGE_ROOT, 'engine/cli/hearth.cjs'), 'serve'], {
     env: { ...process.env, ...options.env },
     // A group of its own: a Ctrl-C in the terminal is for `hearth dev`, which stops things in their order.

@@ -4,28 +4,34 @@
  *  Holds:  (1) what was started is stopped in reverse, also when a later step fails.  (2) it talks to its own engine and
  *          Postgres only, whatever HEARTH_SOCKET or HEARTH_POSTGRES_URL say: sample data never goes anywhere else. */
 
-import { chmodSync, mkdirSync } from 'node:fs'
+import { appendFileSync, chmodSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { connect } from '../client/index.ts'
+import { wallMs } from '../clock.ts'
 import { HearthError, isHearthError } from '../errors.ts'
 import { lockFolder } from '../folder_lock.ts'
 import { PACKAGE_ROOT } from '../paths.ts'
 import { type DaemonProcess, startDaemon } from './daemon_process.ts'
-import { type EmbeddedPostgres, startPostgres } from './embedded_postgres.ts'
+import { DevServers } from './dev_servers.ts'
 import { placeHttp } from './http_place.ts'
 import { serverUser } from './postgres_binaries.ts'
+import { type CareEvent, ReplicaCare } from './replica_care.ts'
 import { loadSampleData } from './sample_data.ts'
 import { placeSocket } from './socket_place.ts'
 
 export interface DevEngineOptions {
   /** The folder that gets `.hearth`. */
   readonly folder: string
+  /** Streaming replicas of the embedded Postgres: 0 to REPLICA_COUNT_MAX. */
+  readonly replicaCount: number
   /** Stops a start that is under way. */
   readonly signal: AbortSignal
   /** A step begins. */
   onStep(sentence: string): void
   /** The sample is being loaded. */
   onRows(rowsLoaded: number, rowsTotal: number): void
+  /** A server is being mended, or was, or could not be; the log has it too. */
+  onCare(event: CareEvent): void
 }
 
 export interface DevEngine {
@@ -37,6 +43,7 @@ export interface DevEngine {
   readonly logFile: string
   /** Rows loaded in this start; 0 when the sample was there. */
   readonly rowsLoaded: number
+  readonly replicaCount: number
   /** Resolves with the engine's last words when it ends by itself. */
   readonly ended: Promise<string | undefined>
   stop(): Promise<void>
@@ -45,7 +52,7 @@ export interface DevEngine {
 /** Rejects with BUSY when it runs in this folder already, NOT_CONFIGURED without Postgres' binaries, UNAVAILABLE with what
  *  a part said when it did not start. */
 export async function startDevEngine(options: DevEngineOptions): Promise<DevEngine> {
-  const { folder, signal } = options
+  const { folder, signal, replicaCount } = options
   const undo: (() => unknown)[] = []
   const stop = async () => {
     while (undo.length > 0) await undo.pop()!()
@@ -53,7 +60,7 @@ export async function startDevEngine(options: DevEngineOptions): Promise<DevEngi
   try {
     const stateDir = makeStateDir(folder)
     undo.push(await lockFolder(folder, 'dev', holder => refusal(folder, holder)))
-    const postgres = await startServer(stateDir, options)
+    const postgres = await startServers(stateDir, options)
     undo.push(() => postgres.stop())
     signal.throwIfAborted()
 
@@ -70,7 +77,11 @@ export async function startDevEngine(options: DevEngineOptions): Promise<DevEngi
     undo.push(() => daemon.stop())
     const rowsLoaded = await loadSample(place.path, daemon, options)
     signal.throwIfAborted()
-    const { dataDir: postgresDir } = postgres
+    if (replicaCount > 0) {
+      const care = await startCare(postgres, place.path, logFile, options)
+      undo.push(() => care.stop())
+    }
+    const { dataDir: postgresDir } = postgres.primary.server!
     return {
       socket: place.path,
       pageUrl: listen === 'off' ? undefined : `http://${listen}/`,
@@ -78,6 +89,7 @@ export async function startDevEngine(options: DevEngineOptions): Promise<DevEngi
       postgresDir,
       logFile,
       rowsLoaded,
+      replicaCount,
       ended: daemon.ended,
       stop,
     }
@@ -101,15 +113,15 @@ function makeStateDir(folder: string): string {
   return stateDir
 }
 
-async function startServer(
+async function startServers(
   stateDir: string,
-  { onStep }: DevEngineOptions,
-): Promise<EmbeddedPostgres> {
+  { onStep, replicaCount }: DevEngineOptions,
+): Promise<DevServers> {
   try {
     const user = serverUser()
     if (user !== undefined)
       onStep(`Postgres runs as the user "${user.name}", since it refuses root`)
-    return await startPostgres({ dataDir: join(stateDir, 'postgres'), onProgress: onStep })
+    return await DevServers.start({ stateDir, replicaCount, onStep })
   } catch (error) {
     if (!isHearthError(error) || error.code !== 'NOT_CONFIGURED') throw error
     const message = `${error.message}, and start \`hearth serve\``
@@ -121,17 +133,34 @@ function environment(
   stateDir: string,
   socket: string,
   listen: string,
-  { url }: EmbeddedPostgres,
+  { primary, replicas }: DevServers,
 ): Record<string, string> {
   return {
     HEARTH_ENGINE_STATE_DIR: join(stateDir, 'engine'),
     HEARTH_ENGINE_SOCKET: socket,
     HEARTH_SOCKET: socket,
-    HEARTH_POSTGRES_URL: url,
+    HEARTH_POSTGRES_URL: primary.url,
+    HEARTH_POSTGRES_MAIN_REPLICAS: replicas.map(({ url }) => url).join(', '),
     HEARTH_HTTP_LISTEN: listen,
     // startDaemon() reads "ready" from the log.
     HEARTH_ENGINE_LOG_LEVEL: 'info',
   }
+}
+
+async function startCare(
+  servers: DevServers,
+  socket: string,
+  logFile: string,
+  { onCare }: DevEngineOptions,
+): Promise<ReplicaCare> {
+  const hearth = await connect({ socket, name: 'hearth dev', failOpen: false })
+  return new ReplicaCare(servers, hearth, event => {
+    const { server, what, sentence: message } = event
+    const level = what === 'failed' || what === 'given up' ? 'error' : 'warn'
+    const line = { time: new Date(wallMs()).toISOString(), level, message, server, what }
+    appendFileSync(logFile, `${JSON.stringify(line)}\n`)
+    onCare(event)
+  })
 }
 
 /** Through the engine, as any client would: the daemon dying in the middle ends it. */

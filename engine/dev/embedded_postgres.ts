@@ -81,6 +81,11 @@ export async function startPostgres(options: StartOptions): Promise<EmbeddedPost
   return server
 }
 
+/** libpq URI of the database `postgres` over a Unix socket. */
+export function urlOf(socketDir: string, port: number): string {
+  return `postgresql://${SUPERUSER}@/postgres?host=${encodeURIComponent(socketDir)}&port=${port}`
+}
+
 class Server implements EmbeddedPostgres {
   readonly url: string
   readonly socketDir: string
@@ -108,8 +113,7 @@ class Server implements EmbeddedPostgres {
     this.socketDir = places.socketDir
     this.dataDir = places.dataDir
     this.logFile = places.logFile
-    const host = encodeURIComponent(places.socketDir)
-    this.url = `postgresql://${SUPERUSER}@/postgres?host=${host}&port=${port}`
+    this.url = urlOf(places.socketDir, port)
   }
 
   get pid(): number | undefined {
@@ -184,6 +188,8 @@ class Server implements EmbeddedPostgres {
     const child = this.child
     if (child !== undefined) {
       child.ref() // else nothing would keep us alive to see it end
+      // One that somebody has frozen would not hear of it.
+      for (const pid of [child.pid!, ...childrenOf(child.pid!)]) wake(pid)
       child.kill(signal)
       const patience = setTimeout(() => child.kill('SIGQUIT'), STOP_MS_MAX)
       await this.exited
@@ -197,6 +203,12 @@ class Server implements EmbeddedPostgres {
   private lastWords(): string {
     return readFileSync(this.logFile, 'utf8').trimEnd().split('\n').slice(-12).join('\n')
   }
+}
+
+function wake(pid: number): void {
+  try {
+    process.kill(pid, 'SIGCONT')
+  } catch {} // gone already
 }
 
 /** Small, private, and no surprises; everything can be overridden by `settings`. */

@@ -60,7 +60,7 @@ export function makePrivate(folder: string, user: ServerUser | undefined): void 
 }
 
 /** As asked; as root, where the server's user cannot get there (below /root), in /var/lib instead. */
-function dataPlace(wanted: string, user: ServerUser | undefined): string {
+export function dataPlace(wanted: string, user: ServerUser | undefined): string {
   mkdirSync(dirname(wanted), { recursive: true })
   if (user === undefined || isTraversable(dirname(wanted), user)) return wanted
   const base = '/var/lib/hearth-dev'

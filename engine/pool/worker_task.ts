@@ -39,6 +39,7 @@ export interface DatabaseOptions {
   readonly url: string
   /** Undefined: the database is one server. */
   readonly cluster?: ClusterOptions | undefined
+  readonly health: HealthOptions
   readonly pool: {
     readonly size: number
     readonly overflow: number
@@ -65,11 +66,13 @@ export interface ClusterOptions {
   readonly readYourWrites: boolean
   readonly maxLagMs: number
   readonly warnLagMs: number
-  readonly health: {
-    readonly intervalMs: number
-    readonly timeoutMs: number
-    readonly retries: number
-  }
+  readonly health: HealthOptions
+}
+
+export interface HealthOptions {
+  readonly intervalMs: number
+  readonly timeoutMs: number
+  readonly retries: number
 }
 
 /** Each kind that a worker hosts, with that kind's options. */

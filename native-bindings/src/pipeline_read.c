@@ -180,10 +180,15 @@ static bool take_sync(pipeline_t *pipeline, answer_batch_t *batch) {
     return may_go_on;
 }
 
+/* With nothing in flight this is where libpq reads what has come, and where it closes its socket if that is nonsense: a watch
+ * that stayed on the closed descriptor would refuse the next connection to get its number. */
 static void drain_notifications(pipeline_t *pipeline) {
-    const libpq_api_t *pq = pipeline->connection.pq;
+    connection_t *connection = &pipeline->connection;
+    const libpq_api_t *pq = connection->pq;
     PGnotify *notification;
-    while ((notification = pq->PQnotifies(pipeline->connection.handle)) != NULL) pq->PQfreemem(notification);
+    while ((notification = pq->PQnotifies(connection->handle)) != NULL) pq->PQfreemem(notification);
+    connection_settle(connection);
+    if (connection->watch == NULL) pipeline_break(pipeline, pq->PQerrorMessage(connection->handle), "");
 }
 
 static bool pipeline_lose(pipeline_t *pipeline) {

@@ -15,9 +15,12 @@ import {
   type PoolOptions,
 } from '../../workers/postgres/database.ts'
 import { PostgresDatabase } from '../../workers/postgres/postgres_database.ts'
+import { loadClusterPart } from '../../workers/postgres/servers/part.ts'
 import type { Statement } from '../../workers/postgres/statement.ts'
 import { Underway } from '../../workers/postgres/underway.ts'
 import './newest_libpq.ts'
+
+await loadClusterPart()
 
 export interface TestDatabase {
   readonly database: PostgresDatabase

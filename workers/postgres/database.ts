@@ -114,6 +114,8 @@ export const CLUSTER_DEFAULTS: ClusterOptions = {
 /** One configured database: a server, and its replicas if it has any. */
 export interface DatabaseSpec extends PoolSpec {
   readonly cluster?: Partial<ClusterOptions> | undefined
+  /** Of a database without replicas; left out: nobody looks. */
+  readonly health?: HealthOptions | undefined
 }
 
 export const POOL_DEFAULTS: PoolOptions = {
@@ -197,6 +199,8 @@ export interface ServerFigures {
   state: string
   /** Why it is not up, and what an operator is to run. */
   reason: string | undefined
+  /** It can never catch up by itself: its WAL is gone at the primary, or it left the primary's history. */
+  strand: 'starved' | 'diverged' | undefined
   advice: string | undefined
   timeline: number | null
   /** Bytes of WAL: what it has written, or replayed. */

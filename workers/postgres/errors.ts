@@ -209,3 +209,8 @@ export function notConfiguredError(cause: Error): HearthError {
     { cause },
   )
 }
+
+/** Whether a server that refuses a connection so takes nobody's. */
+export function isDownFailure(text: string | undefined): boolean {
+  return text !== undefined && /refused|No such file|starting up|recovery/.test(text)
+}

@@ -39,3 +39,9 @@ export function isAnswer(error: HearthError): boolean {
   if (error.code === 'VALUE_TOO_LARGE' || error.code === 'READ_ONLY') return true
   return error.sqlState !== undefined && known.get(error) === undefined
 }
+
+/** The connection, not the statement: the server may be gone. */
+export function isTransportFault(error: HearthError): boolean {
+  const { fault } = knownOf(error)
+  return fault !== undefined && fault !== 'silent'
+}

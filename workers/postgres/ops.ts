@@ -12,8 +12,14 @@ import { OPS } from '../../engine/protocol/spec.ts'
 import type { Handler, Replies, RequestFrame } from '../handler.ts'
 import { BREAKER_DEFAULTS, type BreakerOptions } from './breaker_options.ts'
 import { CachedOps } from './cached_ops.ts'
-import { type ClusterOptions, POOL_DEFAULTS, type PoolOptions } from './database.ts'
+import {
+  type ClusterOptions,
+  type HealthOptions,
+  POOL_DEFAULTS,
+  type PoolOptions,
+} from './database.ts'
 import { PostgresDatabase } from './postgres_database.ts'
+import { loadClusterPart } from './servers/part.ts'
 import { SessionOps } from './session_ops.ts'
 import { SessionWrites } from './session_writes.ts'
 import { setSlowStatementMs } from './statement_log.ts'
@@ -25,6 +31,7 @@ export interface DatabaseConfig {
   readonly url: string
   readonly pool?: Partial<PoolOptions> | undefined
   readonly cluster?: Partial<ClusterOptions> | undefined
+  readonly health?: HealthOptions | undefined
 }
 
 export interface PostgresConfig {
@@ -43,6 +50,12 @@ const OWN_OPS: readonly number[] = [
   OPS.CANCEL,
 ].map(op => op.code)
 
+/** Loads what these databases need besides; to be awaited before createPostgresHandler(). */
+export async function loadPostgresParts({ databases }: PostgresConfig): Promise<void> {
+  const hasReplicas = Object.values(databases).some(each => each.cluster?.replicas?.length)
+  if (hasReplicas) await loadClusterPart()
+}
+
 export function createPostgresHandler(config: PostgresConfig): Handler {
   if (config.log !== undefined) {
     setLogLevel(config.log.level)
@@ -54,8 +67,8 @@ export function createPostgresHandler(config: PostgresConfig): Handler {
     writes.tell(database, oids.length === 0 ? 'everything' : oids)
   const breaker = { ...BREAKER_DEFAULTS, ...config.breaker }
   const databases = new Map<string, PostgresDatabase>()
-  for (const [name, { url, pool, cluster }] of Object.entries(config.databases)) {
-    const spec = { name, url, ...POOL_DEFAULTS, ...pool, cluster }
+  for (const [name, { url, pool, cluster, health }] of Object.entries(config.databases)) {
+    const spec = { name, url, ...POOL_DEFAULTS, ...pool, cluster, health }
     databases.set(name, new PostgresDatabase(spec, underway, breaker, written))
   }
   return new PostgresHandler(databases, underway, writes)

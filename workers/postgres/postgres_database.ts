@@ -13,7 +13,7 @@ import { REPLIES } from '../../engine/protocol/spec.ts'
 import type { Replies } from '../handler.ts'
 import type { Admission } from './admission.ts'
 import { Analysis } from './analysis/analysis.ts'
-import type { Facts } from './analysis/facts.ts'
+import { isProvenRead } from './analysis/facts.ts'
 import { BREAKER_DEFAULTS, type BreakerOptions } from './breaker_options.ts'
 import {
   CLUSTER_DEFAULTS,
@@ -21,15 +21,17 @@ import {
   type DatabaseSpec,
   type PoolSpec,
 } from './database.ts'
-import { closedError } from './errors.ts'
-import { knownOf } from './fault.ts'
+import { closedError, isDownFailure } from './errors.ts'
+import { isTransportFault, knownOf } from './fault.ts'
 import { Listener } from './listener.ts'
 import { OutsideWrites } from './outside_writes.ts'
 import { ParamsStore } from './params_store.ts'
 import type { Pool } from './pool.ts'
 import { Retries } from './retries.ts'
-import { Cluster, isTransportFault } from './servers/cluster.ts'
-import { Held } from './servers/held.ts'
+import { ServerHealth } from './server_health.ts'
+import type { Cluster } from './servers/cluster.ts'
+import type { Held } from './servers/held.ts'
+import { clusterPart } from './servers/part.ts'
 import { Server } from './servers/server.ts'
 import { copyOf, jobOf, type SharedJob } from './shared_job.ts'
 import { type Statement, Statements } from './statement.ts'
@@ -66,6 +68,7 @@ export class PostgresDatabase {
   private readonly params = new ParamsStore()
   private readonly servers: readonly Server[]
   private readonly cluster: Cluster | undefined
+  private readonly health: ServerHealth | undefined
   /** Where all goes when there is one server, and writes when there are several. */
   private primary: Server
   private readonly underway: Underway
@@ -117,10 +120,12 @@ export class PostgresDatabase {
       pool: { query: request => this.pool.query(request) },
       written: oids => written(spec.name, oids),
       schemaChanged: () => this.analysis.forgetAll(),
-      isDown: () => isDown((this.primary.shared ?? this.pool).dialer.lastFailure),
+      isDown: () => isDownFailure((this.primary.shared ?? this.pool).dialer.lastFailure),
     })
     for (const server of this.servers) this.wire(server)
     if (others.length > 0) this.cluster = this.openCluster()
+    else if (spec.health !== undefined)
+      this.health = new ServerHealth(own.spec, spec.health, own.admission)
   }
 
   /** Resolves when it is known which server is the primary, or that it will not be known soon. */
@@ -222,14 +227,12 @@ export class PostgresDatabase {
 
   stats(): DatabaseFigures {
     const { cluster } = this
-    const retries = this.retries.figures()
     const outside = this.outside.isStarted ? this.outside.state() : undefined
-    const listen = this.listener.stats()
-    const figures = { ...this.primary.stats(), retries, listen, outside }
-    if (cluster === undefined) return figures
+    const others = { retries: this.retries.figures(), listen: this.listener.stats(), outside }
+    const figures = { ...this.primary.stats(), ...others }
+    if (cluster === undefined) return { ...figures, down: this.health?.down ?? figures.down }
     const servers = cluster.stats()
-    const sum = (name: 'queries' | 'errors') =>
-      servers.reduce((total, server) => total + server[name], 0)
+    const sum = (name: 'queries' | 'errors') => servers.reduce((all, each) => all + each[name], 0)
     return {
       ...figures,
       queries: sum('queries'),
@@ -246,6 +249,7 @@ export class PostgresDatabase {
 
   async close(): Promise<void> {
     this.cluster?.close()
+    this.health?.close()
     this.listener.close()
     this.retries.close()
     this.outside.stop()
@@ -262,6 +266,7 @@ export class PostgresDatabase {
 
   private openCluster(): Cluster {
     const options = { ...CLUSTER_DEFAULTS, ...this.spec.cluster }
+    const { Held, Cluster } = clusterPart()
     this.held = new Held(
       job => this.placeHeld(job),
       () => this.cluster!.lookAround(monotonicMs()),
@@ -387,14 +392,4 @@ export class PostgresDatabase {
       failed(toHearthError(error, 'PROTOCOL'))
     }
   }
-}
-
-/** Whether a server that refuses a connection so takes nobody's. */
-function isDown(failure: string | undefined): boolean {
-  return failure !== undefined && /refused|No such file|starting up|recovery/.test(failure)
-}
-
-/** Proven to change nothing: functions may write, and no text says which. Undefined: nobody has asked the server yet. */
-function isProvenRead(facts: Facts | undefined): boolean | undefined {
-  return facts === undefined ? undefined : facts.side === 'read' && facts.mayUseReplica
 }

@@ -23,6 +23,14 @@ export function withDefaults(url: string, connectTimeoutMs: number): string {
   return `${url}${url.includes('?') ? '&' : '?'}${pairs.join('&')}`
 }
 
+/** Of a connection that asks after the server's health, so that pg_stat_activity shows which it is; a name in the url stands. */
+export function withName(url: string): string {
+  if (/\b(fallback_)?application_name\s*=/.test(url)) return url
+  const pair = 'fallback_application_name=hearth-health'
+  if (!/^postgres(ql)?:\/\//.test(url)) return `${url} ${pair}`
+  return `${url}${url.includes('?') ? '&' : '?'}${pair}`
+}
+
 /** What a session of ours is held to by its server, should this worker be asleep. */
 export interface SessionLimits {
   readonly statementTimeoutMs: number

@@ -7,11 +7,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { monotonicMs } from '../../clock.ts'
 import { type DevEngine, startDevEngine } from '../../dev/dev_engine.ts'
+import { REPLICA_COUNT_MAX } from '../../dev/dev_servers.ts'
 import { PretendService } from '../../dev/pretend_service.ts'
 import { HearthError } from '../../errors.ts'
 import { createScreen, type Screen } from '../dev_screen.ts'
 import { durationOption, type Input } from '../input.ts'
 import { whenReaderLeaves } from '../output.ts'
+import { UsageError } from '../usage_error.ts'
 
 const PARENT_POLL_MS = 500
 /** A Ctrl-C reaches us from the terminal and, within this, again from npm or the launcher. */
@@ -19,11 +21,12 @@ const ECHO_MS = 1_000
 
 export async function run(input: Input): Promise<number> {
   const forMs = durationOption(input, 'seconds', 1_000)
+  const replicaCount = replicasOption(input)
   const end = new AbortController()
   stopOnSignals(end)
   const screen = createScreen(input.isJson)
   try {
-    await serve(forMs, end, screen)
+    await serve(forMs, replicaCount, end, screen)
   } catch (error) {
     screen.close()
     // Whatever breaks because we are being stopped is no failure.
@@ -32,16 +35,28 @@ export async function run(input: Input): Promise<number> {
   return 0
 }
 
+function replicasOption(input: Input): number {
+  const text = input.options['replicas'] ?? '0'
+  if (/^\d$/.test(text) && Number(text) <= REPLICA_COUNT_MAX) return Number(text)
+  throw new UsageError(
+    `--replicas: found ${JSON.stringify(text)}, expected a number from 0 to ${REPLICA_COUNT_MAX}`,
+    'dev',
+  )
+}
+
 async function serve(
   forMs: number | undefined,
+  replicaCount: number,
   end: AbortController,
   screen: Screen,
 ): Promise<void> {
   const engine = await startDevEngine({
     folder: process.cwd(),
+    replicaCount,
     signal: end.signal,
     onStep: sentence => screen.step(sentence),
     onRows: (loaded, total) => screen.rows(loaded, total),
+    onCare: event => screen.care(event),
   })
   let service: PretendService | undefined
   try {

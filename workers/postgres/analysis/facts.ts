@@ -75,3 +75,8 @@ const CHANGES_NO_DATA = /^(savepoint|release|rollback|lock|notify)$/
 /** Commands after which names still mean what they meant. Not DO and CALL, which may run anything. */
 const KEEPS_SCHEMA =
   /^(abort|analyze|analyse|begin|checkpoint|close|cluster|commit|copy|deallocate|declare|discard|end|explain|fetch|listen|load|move|prepare|refresh|reindex|reset|set|start|truncate|unlisten|vacuum)$/
+
+/** Proven to change nothing: functions may write, and no text says which. Undefined: nobody has asked the server yet. */
+export function isProvenRead(facts: Facts | undefined): boolean | undefined {
+  return facts === undefined ? undefined : facts.side === 'read' && facts.mayUseReplica
+}

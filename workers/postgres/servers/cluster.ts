@@ -9,7 +9,7 @@ import { monotonicMs } from '../../../engine/clock.ts'
 import { HearthError } from '../../../engine/errors.ts'
 import { PRIORITY } from '../../../engine/protocol/spec.ts'
 import type { ClusterOptions, ServerFigures } from '../database.ts'
-import { isAnswer, knownOf } from '../fault.ts'
+import { isAnswer, isTransportFault, knownOf } from '../fault.ts'
 import type { SharedJob } from '../shared_job.ts'
 import { Failover } from './failover.ts'
 import { FloorClock } from './floor_clock.ts'
@@ -17,6 +17,7 @@ import { Follow } from './follow.ts'
 import { HealthCheck } from './health_check.ts'
 import type { Server } from './server.ts'
 import { ServerChoice } from './server_choice.ts'
+import { STRAND_TEXT } from './stranded.ts'
 import { type Member, Topology } from './topology.ts'
 
 export interface ClusterEvents {
@@ -32,7 +33,9 @@ export interface ClusterEvents {
 const LOOK_MS = 1_000
 const SETTLE_MS_MAX = 800
 /** A server with statements open and no answer for so long is looked at. */
-const SILENT_MS = 250
+const SILENT_MS = 100
+/** One that is at long statements is looked at no more often than this. */
+const SILENT_LOOK_MS = 200
 /** Replicas that are behind a client are asked again how far they are, at most this often. */
 const CATCH_UP_MS = 15
 
@@ -162,13 +165,14 @@ export class Cluster {
   }
 
   stats(): ServerFigures[] {
-    return this.topology.members.map(({ server, advice }) => {
+    return this.topology.members.map(({ server, strand, advice }) => {
       const { inUse, idle, size, waiting, queries, errors, down } = server.stats()
       return {
         name: server.name,
         role: server === this.primary ? 'primary' : 'replica',
         state: server.state,
         reason: server.reason,
+        strand,
         advice,
         timeline: server.seen?.timeline ?? null,
         lsn: server.seen?.lsn ?? null,
@@ -192,7 +196,7 @@ export class Cluster {
   problem(): string | undefined {
     const { topology, failover } = this
     if (topology.members.some(({ server }) => server.state === 'unknown')) return undefined
-    const found = topology.members.flatMap(({ server, advice }) => {
+    const found = topology.members.flatMap(({ server, strand, advice }) => {
       const isWell = server.state === 'up' && !server.isAstray
       if (isWell && server.lagMs <= this.options.maxLagMs && advice === undefined) return []
       const lag =
@@ -200,7 +204,8 @@ export class Cluster {
       const stray = server.isAstray
         ? `on timeline ${server.seen!.timeline} of ${topology.timeline}`
         : ''
-      const what = [server.state === 'up' ? lag : server.state, stray, server.reason, advice]
+      const why = strand === undefined ? server.reason : STRAND_TEXT[strand]
+      const what = [server.state === 'up' ? lag : server.state, stray, why, advice]
       return [`${server.name}: ${what.filter(Boolean).join(', ')}`]
     })
     if (failover.obstacle !== undefined) found.unshift(`no failover: ${failover.obstacle}`)
@@ -213,6 +218,7 @@ export class Cluster {
   close(): void {
     clearInterval(this.silence)
     this.failover.close()
+    this.follow.close()
     this.clock?.close()
     for (const { check } of this.topology.members) check.close()
   }
@@ -233,12 +239,13 @@ export class Cluster {
       server,
       check: new HealthCheck(server.spec, server.cpu, this.options.health, {
         seen: observation => this.topology.seen(member, observation),
-        overdue: () => this.topology.overdue(member),
+        overdue: isEarly => this.topology.overdue(member, isEarly),
         failed: (why, inRow, isThere) => this.topology.failed(member, why, isThere, inRow),
       }),
       failingSinceMs: 0,
       isThere: false,
       warned: 'no',
+      strand: undefined,
       advice: undefined,
     }
     return member
@@ -257,7 +264,9 @@ export class Cluster {
     let open = 0
     for (const { server, check } of this.topology.members) {
       open += server.open
-      if (server.open > 0 && nowMs - server.lastEndMs > SILENT_MS) void check.look()
+      const lookedMs = server.seen?.askedMs ?? 0
+      const isSilent = server.open > 0 && nowMs - server.lastEndMs > SILENT_MS
+      if (isSilent && nowMs - lookedMs > SILENT_LOOK_MS) void check.look()
     }
     if (open > 0) return
     clearInterval(this.silence)
@@ -275,12 +284,6 @@ export class Cluster {
     for (const { server, check } of this.topology.members)
       if (this.choice.isFit(server)) void check.look()
   }
-}
-
-/** The connection, not the statement: the server may be gone. */
-export function isTransportFault(error: HearthError): boolean {
-  const { fault } = knownOf(error)
-  return fault !== undefined && fault !== 'silent'
 }
 
 /** Whether something of a write may stand: an error of the statement itself says that nothing does. */

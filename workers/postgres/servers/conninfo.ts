@@ -23,11 +23,15 @@ export function addressOf(url: string): Address {
 
 /** A standby's primary_conninfo with another server in it. */
 export function withAddress(conninfo: string, { host, port }: Address): string {
-  const rest = conninfo
-    .replace(/\b(host|hostaddr|port)\s*=\s*('(?:[^'\\]|\\.)*'|\S+)\s*/g, '')
-    .trim()
+  const rest = without(conninfo, ['host', 'hostaddr', 'port'])
   const quoted = `'${host.replace(/[\\']/g, '\\$&')}'`
   return `${host === '' ? '' : `host=${quoted} `}port=${port}${rest === '' ? '' : ` ${rest}`}`
+}
+
+/** A keyword string less some of its keywords. */
+export function without(conninfo: string, keywords: readonly string[]): string {
+  const pair = `\\b(${keywords.join('|')})\\s*=\\s*('(?:[^'\\\\]|\\\\.)*'|\\S+)\\s*`
+  return conninfo.replace(new RegExp(pair, 'g'), '').trim()
 }
 
 function parameterOf(url: string, name: string): string | undefined {

@@ -13,16 +13,19 @@ import { Probe, Refusal } from './probe.ts'
 
 /** Between one failed look and the next. A server that is down is looked at as often, so that its return is noticed. */
 const RETRY_MS = 500
-/** A look that was not answered by then is a reason to ask others instead; a busy server answers in a few milliseconds. */
-const OVERDUE_MS = 400
+/** A look that takes so many times as long as those before it is a reason to ask others instead, if there are any. What waits at
+ *  a server that stands still waits for this; one that is only busy answers its looks more slowly each time, and is given longer. */
+const OVERDUE_FACTOR = 25
+const OVERDUE_MS_MIN = 100
+const OVERDUE_MS_MAX = 400
 
 /** How often the host's CPU is asked about, at the most. */
 const CPU_MS = 1_000
 
 export interface HealthEvents {
   seen(observation: Observation): void
-  /** The look is out for longer than a healthy server needs. */
-  overdue(): void
+  /** The look is out for longer than a healthy server needs; `isEarly`: than this one needs as a rule. */
+  overdue(isEarly: boolean): void
   /** `isThere`: something answered, though it refused: a server that is starting, or is full. */
   failed(why: string, failuresInRow: number, isThere: boolean): void
 }
@@ -36,6 +39,8 @@ export class HealthCheck {
   private timer: NodeJS.Timeout | undefined
   private looking: Promise<void> | undefined
   private cpuAskedMs = -CPU_MS
+  /** What a look takes; the slow ones count at once. */
+  private usualMs = OVERDUE_MS_MAX / OVERDUE_FACTOR
   private isClosed = false
 
   constructor(spec: PoolSpec, cpu: Cpu, options: HealthOptions, events: HealthEvents) {
@@ -65,11 +70,15 @@ export class HealthCheck {
   private async lookNow(): Promise<void> {
     clearTimeout(this.timer)
     const askedMs = monotonicMs()
-    const overdue = setTimeout(() => this.events.overdue(), OVERDUE_MS)
+    const earlyMs = Math.max(OVERDUE_MS_MIN, this.usualMs * OVERDUE_FACTOR)
+    const early = setTimeout(() => this.events.overdue(true), Math.min(earlyMs, OVERDUE_MS_MAX))
+    const overdue = setTimeout(() => this.events.overdue(false), OVERDUE_MS_MAX)
     try {
       const [row] = await this.probe.ask(OBSERVE, this.options.timeoutMs)
       if (this.isClosed || row === undefined) return
       this.failuresInRow = 0
+      const tookMs = monotonicMs() - askedMs
+      this.usualMs = Math.max(tookMs, this.usualMs + (tookMs - this.usualMs) / 8)
       const seen = observationOf(row, askedMs)
       this.events.seen(seen)
       if (seen.mayReadFiles && askedMs - this.cpuAskedMs > CPU_MS) await this.lookAtCpu(askedMs)
@@ -81,6 +90,7 @@ export class HealthCheck {
       const isThere = error instanceof Refusal || /\bFATAL:/.test(message)
       this.events.failed(oneLine(message), ++this.failuresInRow, isThere)
     } finally {
+      clearTimeout(early)
       clearTimeout(overdue)
     }
   }

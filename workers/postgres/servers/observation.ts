@@ -38,7 +38,8 @@ export const WRITTEN = `(select (at - '0/0') -
 export const OBSERVE = `select pg_is_in_recovery() as standby,
   (pg_control_system()).system_identifier::text as system,
   case when pg_is_in_recovery()
-    then coalesce((select received_tli from pg_stat_wal_receiver), (pg_control_checkpoint()).timeline_id)
+    then coalesce((select received_tli from pg_stat_wal_receiver), greatest((pg_control_checkpoint()).timeline_id,
+      (pg_control_recovery()).min_recovery_end_timeline))
     else ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int end as timeline,
   case when pg_is_in_recovery() then (pg_last_wal_replay_lsn() - '0/0')::float8 else ${WRITTEN} end as lsn,
   (greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) - '0/0')::float8 as received,

@@ -9,7 +9,7 @@ import { type Connection, TRANSACTION_STATUS } from '../connection.ts'
 import { openConnection } from '../connection_dial.ts'
 import type { PoolSpec } from '../database.ts'
 import { oneLine } from '../errors.ts'
-import { plain } from '../session.ts'
+import { plain, withName } from '../session.ts'
 
 export type Row = Record<string, unknown>
 
@@ -124,11 +124,3 @@ export class Refusal extends Error {
 
 /** It accepted a connection or a question, and then said nothing. */
 export class NoAnswer extends Error {}
-
-/** Shows in pg_stat_activity which connection this is; a name in the url stands. */
-function withName(url: string): string {
-  if (/\b(fallback_)?application_name\s*=/.test(url)) return url
-  const pair = 'fallback_application_name=hearth-health'
-  if (!/^postgres(ql)?:\/\//.test(url)) return `${url} ${pair}`
-  return `${url}${url.includes('?') ? '&' : '?'}${pair}`
-}

@@ -12,6 +12,7 @@ import { rewindAdvice } from './advice.ts'
 import type { HealthCheck } from './health_check.ts'
 import type { Observation } from './observation.ts'
 import type { Server } from './server.ts'
+import type { Strand } from './stranded.ts'
 import { WalHistory } from './wal_history.ts'
 
 export interface Member {
@@ -23,6 +24,8 @@ export interface Member {
   isThere: boolean
   /** Said already: it lags, or cannot catch up. */
   warned: 'no' | 'lags' | 'out'
+  /** It can never catch up by itself. */
+  strand: Strand | undefined
   /** What an operator is to do about it. */
   advice: string | undefined
 }
@@ -74,11 +77,11 @@ export class Topology {
     if (!this.belongs(seen))
       return this.failed(member, OTHER_CLUSTER, true, this.options.health.retries)
     const before = server.state
-    server.seen = seen
+    server.seen = withTimeline(seen, server.seen)
     server.reason = undefined
     member.failingSinceMs = 0
     member.isThere = true
-    this.timeline = Math.max(this.timeline, seen.timeline)
+    this.timeline = Math.max(this.timeline, server.seen.timeline)
     server.state = 'up'
     this.decide()
     this.findStrays()
@@ -108,9 +111,12 @@ export class Topology {
     this.events.looked()
   }
 
-  /** A look at it takes longer than a healthy server needs: its reads are better asked elsewhere until it is answered. */
-  overdue({ server }: Member): void {
+  /** A look at it takes longer than a healthy server needs: its reads are better asked elsewhere until it is answered. Early, only
+   *  where a replica is left that answers. */
+  overdue(member: Member, isEarly: boolean): void {
+    const { server } = member
     if (server.state !== 'up') return
+    if (isEarly && !this.replicas.some(each => each !== member && this.isFit(each))) return
     server.state = 'suspect'
     server.reason = 'it has not answered a look yet'
     this.events.unfit(server)
@@ -130,10 +136,11 @@ export class Topology {
 
   /** Replicas that reads may go to now. */
   fitCount(): number {
-    return this.replicas.filter(
-      ({ server }) =>
-        server.state === 'up' && !server.isAstray && server.lagMs <= this.options.maxLagMs,
-    ).length
+    return this.replicas.filter(each => this.isFit(each)).length
+  }
+
+  private isFit({ server }: Member): boolean {
+    return server.state === 'up' && !server.isAstray && server.lagMs <= this.options.maxLagMs
   }
 
   get replicasWanted(): number {
@@ -165,6 +172,7 @@ export class Topology {
     this.current = member
     this.history.clear()
     member.advice = undefined
+    member.strand = undefined
     if (!isFirst) this.failovers++
     const { server } = member
     server.becomes('primary')
@@ -223,6 +231,12 @@ export class Topology {
   private tell(level: 'info' | 'warn' | 'error', text: string, fields = {}): void {
     log(level, `database "${this.name}": ${text}`, { database: this.name, ...fields })
   }
+}
+
+/** A standby that receives nothing at the moment names the timeline of its last restart point; it never goes back to that. */
+function withTimeline(seen: Observation, before: Observation | undefined): Observation {
+  if (!seen.isStandby || before?.isStandby !== true || seen.timeline >= before.timeline) return seen
+  return { ...seen, timeline: before.timeline }
 }
 
 const OTHER_CLUSTER =
