@@ -6,7 +6,15 @@
  *  ESM loader costs 4 MB in a process, unbundled files 2 MB. */
 
 import { execFileSync, spawn } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { bundleProgram } from './build_parts.mjs'
@@ -136,6 +144,11 @@ async function bundleAll() {
   ])
   const inputs = bundles.flatMap(({ metafile }) => Object.keys(metafile.inputs))
   writeLicenses([...programs.flat(), ...inputs])
+  // The SQL parser of `hearth migrate`: its code is in cli.mjs and looks for this beside itself.
+  copyFileSync(
+    from('node_modules/libpg-query/wasm/libpg-query.wasm'),
+    join(dist, 'libpg-query.wasm'),
+  )
 }
 
 /** The licence of each package that has gone into a bundle, as it asks of those who pass it on. */

@@ -76,6 +76,7 @@ const MAY_IMPORT: Record<string, Rule> = {
       'native-bindings',
     ],
   },
+  'engine/migrate': { values: ['engine/config/units.ts', 'native-bindings'] },
   'engine/deploy': { values: ['engine/config'] },
   'engine/services': { values: ['engine/protocol'], types: ['engine/router'] },
   'engine/observe': {
@@ -90,6 +91,7 @@ const MAY_IMPORT: Record<string, Rule> = {
       'engine/deploy',
       'engine/dev',
       'engine/index.ts',
+      'engine/migrate',
       'engine/protocol',
       'engine/observe',
       'native-bindings',
@@ -140,6 +142,7 @@ const ONLY_IMPORTER: Record<string, string> = {
   'better-sqlite3': 'workers/sqlite/store.ts',
   'http-cache-semantics': 'engine/client/service/http_cache.ts',
   hyperid: 'engine/correlation.ts',
+  'libpg-query': 'engine/migrate/parser.ts',
   msgpackr: 'engine/protocol/payload.ts',
   'pg-native': 'workers/postgres/connection_dial.ts',
   piscina: 'engine/pool/pool.ts',

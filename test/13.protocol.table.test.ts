@@ -76,6 +76,7 @@ const CODES = {
     EXPLAIN_CACHE: 0x2f,
     QUERY_TO_CACHE: 0x34,
     WATCH_WRITES: 0x35,
+    REFRESH: 0x60,
     SAVE_HOT: 0x54,
     LOAD_HOT: 0x55,
     LIMIT_CHECK: 0x57,

@@ -14,18 +14,28 @@ import { cleanEnvironment, PROJECT } from './helpers/engine.ts'
 import { sharedPostgres } from './helpers/postgres.ts'
 import { FULL } from './helpers/random.ts'
 
-const TARBALL_BYTES_MAX = 1024 * 1024
+/** A quarter of it is the SQL parser of `hearth migrate`. */
+const TARBALL_BYTES_MAX = 1536 * 1024
 /** What goes along, and nothing else. */
 const CONTENT = [
   /^(LICENSE|README\.md|package\.json)$/,
   /^dist\/(index|client|cli|keyv)\.mjs$/,
-  /^dist\/(daemon|worker)\.cjs$|^dist\/worker\.js$/,
+  /^dist\/(daemon|worker)(\.\w+)?\.cjs$|^dist\/worker\.js$/,
+  /^dist\/libpg-query\.wasm$/,
   /^dist\/(package\.json|LICENSES\.txt)$/,
   /^dist\/types\/(engine|native-bindings)\/.*\.d\.ts$/,
-  /^engine\/(build\.mjs|cli\/hearth\.cjs|dev\/home-readings\.(csv|README\.md))$/,
+  /^engine\/(build\.mjs|build_parts\.mjs|cli\/hearth\.cjs|dev\/home-readings\.(csv|README\.md))$/,
   /^native-bindings\/(build\.mjs|src\/\w+\.[ch]|prebuilds\/linux-\w+\/hearth\.node)$/,
 ]
-const BUNDLED = ['hyperid', 'msgpackr', 'pg-native', 'pg-types', 'piscina', 'smol-toml']
+const BUNDLED = [
+  'hyperid',
+  'libpg-query',
+  'msgpackr',
+  'pg-native',
+  'pg-types',
+  'piscina',
+  'smol-toml',
+]
 
 const SCRIPT = `
   import { readFileSync } from 'node:fs'
@@ -109,6 +119,16 @@ describe('the package', { skip }, () => {
   test('brings the command', () => {
     const { version } = JSON.parse(readFileSync(join(PROJECT, 'package.json'), 'utf8'))
     assert.equal(npm(project, 'exec', '--', 'hearth', '--version'), `hearth ${version}\n`)
+  })
+
+  test('brings migrations, with the parser that they need', async () => {
+    const { url } = await sharedPostgres()
+    mkdirSync(join(project, 'migrations'))
+    writeFileSync(join(project, 'migrations/1_a.up.sql'), 'create table packed (id int)')
+    const env = { ...cleanEnvironment(), HEARTH_POSTGRES_URL: url }
+    const line = [installed('engine/cli/hearth.cjs'), 'migrate', 'up', '--json']
+    const output = execFileSync(process.execPath, line, { cwd: project, env, encoding: 'utf8' })
+    assert.deepEqual(JSON.parse(output).done[0].wayBack.statements, ['drop table public.packed'])
   })
 
   test('writes units that run it from where it lies, with the runtime that came along', () => {

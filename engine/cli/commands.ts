@@ -144,6 +144,37 @@ tables are watched, and exits with 1 unless all are.`,
     },
     load: () => import('./commands/watch.ts'),
   },
+  migrate: {
+    operands: ['WHAT', '[NAME|N…]'],
+    summary: 'schema migrations: plain SQL files, up and down, checked and undone by themselves',
+    details: `WHAT is new NAME, up [N], down [N], status or verify. It connects to the database itself:
+no engine need run, and one that does is told.
+new makes an empty 0001_name.up.sql. up applies what is due, each in a transaction, and writes
+the way back beside it where there is none. down undoes the last one, or the last N. status says
+what is applied, by whom, when, and how long it took. verify compares files, history and the
+live catalog, and exits with 1 when they differ.`,
+    options: {
+      'dry-run': {
+        doc: 'up: show what would be done; run it in a transaction, and roll that back',
+      },
+      'allow-out-of-order': { doc: 'up: apply one whose number is below that of the last applied' },
+      resume: { doc: 'up, down: go on with one without a transaction that was interrupted' },
+      timestamp: { doc: 'new: number it by the time, as 20261231235959' },
+      wait: { value: 'TIME', doc: 'how long to wait for another migration; else migrate.wait' },
+      dir: {
+        value: 'FOLDER',
+        doc: 'of the files; else migrate.dir, or beside the configuration',
+      },
+      db: { value: 'NAME', doc: 'another configured database than main' },
+      ...CONFIG_OPTION,
+      socket: {
+        value: 'PATH',
+        doc: 'of the engine that is told; else found as for other commands',
+      },
+      ...JSON_OPTION,
+    },
+    load: () => import('./commands/migrate.ts'),
+  },
   stats: {
     operands: [],
     summary: 'one look: hits by tier, sizes against limits, pools, workers, memory',

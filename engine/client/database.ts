@@ -11,7 +11,7 @@ import { checkNames, checkParams, checkSignal, checkText, milliseconds } from '.
 import { QueryRequest } from './query_request.ts'
 import { answerOf, mergedContext, requestContext } from './request_context.ts'
 import type { SharedMemory } from './shared_memory.ts'
-import { ExplainCacheRequest } from './sql_requests.ts'
+import { ExplainCacheRequest, RefreshRequest } from './sql_requests.ts'
 import { type StreamOptions, streamRows } from './stream.ts'
 import { type OnNotification, Subscription } from './subscription.ts'
 import { runTransaction, type Transaction, type TransactionOptions } from './transaction.ts'
@@ -118,6 +118,12 @@ export class Database {
     checkText('sql', sql)
     const request = new ExplainCacheRequest(this.name, this.newId(), sql)
     return (await this.connection.request(request)) as CacheExplanation
+  }
+
+  /** After the schema was changed past the engine, by a migration tool: when it resolves, cached results and prepared statements from
+   *  before are not used any more, by anybody. `hearth migrate` does it by itself. */
+  async refresh(): Promise<void> {
+    await this.connection.request(new RefreshRequest(this.name, this.newId()))
   }
 
   /** Runs a function in a transaction: committed when it returns, rolled back when it throws; resolves with its value after COMMIT.

@@ -1,7 +1,7 @@
 /** sql_requests: the operations on databases as the client sends them and reads their answers.
  *  Owns:   nothing.   Thread: the client's.
- *  Holds:  (1) what is written is what protocol/spec.ts says for the operation.  (2) none is sent twice: each may have had its
- *          effect. */
+ *  Holds:  (1) what is written is what protocol/spec.ts says for the operation.  (2) none but REFRESH is sent twice: each may
+ *          have had its effect. */
 
 import { readUtf8 } from '../bytes.ts'
 import { BodyReader } from '../protocol/body.ts'
@@ -13,7 +13,7 @@ import type { Request } from './inflight.ts'
 /** A body that is encoded when the request is made: what cannot be encoded throws there. */
 abstract class SqlRequest implements Request {
   abstract readonly op: number
-  readonly isRepeatable = false
+  readonly isRepeatable: boolean = false
   readonly isCancelable: boolean = true
   private readonly body: Buffer
 
@@ -47,6 +47,17 @@ export class ExplainCacheRequest extends SqlRequest {
   read(_op: number, bytes: Buffer, start: number, end: number): unknown {
     return decodeValue(bytes, start, end)
   }
+}
+
+export class RefreshRequest extends SqlRequest {
+  readonly op = OPS.REFRESH.code
+  override readonly isRepeatable = true
+
+  constructor(database: string, correlationId: string) {
+    super([database, correlationId])
+  }
+
+  read(): void {}
 }
 
 /** What limits a thing that stays open: of the whole (0: unlimited), of a pause (0: as configured). */

@@ -70,6 +70,7 @@ export const SCHEMA = {
   'postgres.*.max_lag': { type: 'duration', default: '5s', min: '10ms', max: TIMER_MAX, reloadable: false, doc: 'a replica further behind serves no reads' },
   'postgres.*.warn_lag': { type: 'duration', default: '2s', min: '10ms', max: TIMER_MAX, reloadable: false, doc: 'a replica further behind is a warning' },
   'postgres.*.failover': { type: 'enum', values: ['follow', 'promote'], default: 'follow', reloadable: false, doc: 'follow: a promotion done by somebody else is noticed; promote: when the primary is gone for good, the most advanced replica is made the primary' },
+  'postgres.*.migrate_url': { type: 'url', reloadable: false, secret: true, example: 'postgres://owner@localhost:5432/home', doc: 'where `hearth migrate` connects instead: as the owner of the tables, or past a pooler such as PgBouncer' },
   'postgres.*.pool.size': { type: 'integer', default: 10, min: 1, max: 1_000, reloadable: false, doc: 'connections kept' },
   'postgres.*.pool.overflow': { type: 'integer', default: 5, min: 0, max: 1_000, reloadable: false, doc: 'connections beyond size under load, closed when it is over' },
   'postgres.*.pool.min': { type: 'integer', default: 2, min: 0, max: 1_000, reloadable: false, doc: 'connections kept however idle; at most size' },
@@ -98,6 +99,15 @@ export const SCHEMA = {
   'limits.global': { type: 'rate', default: 'unlimited', reloadable: true, example: '10000/1m', doc: 'SQL statements of all clients together, admins left out' },
   'limits.cache_per_client': { type: 'rate', default: 'unlimited', reloadable: true, example: '100000/1m', doc: 'requests of one client to the cache; values read in place make none' },
   'limits.max_subjects': { type: 'integer', default: 4_096, min: 1, max: 1_000_000, reloadable: true, doc: 'subjects of limits.check() that are counted each by itself at a time, for up to 600 bytes each; those beyond share what one may' },
+
+  'migrate.dir': { type: 'path', reloadable: false, example: './migrations', doc: 'folder of the migrations; by default `migrations` beside this file' },
+  'migrate.lock_timeout': { type: 'duration', default: '5s', min: 0, max: TIMER_MAX, reloadable: false, doc: 'how long a statement of a migration waits for a lock, and others behind it; 0: for ever' },
+  'migrate.lock_retries': { type: 'integer', default: 3, min: 0, max: 100, reloadable: false, doc: 'how often a migration that did not get its lock is rolled back and tried again' },
+  'migrate.lock_retry_pause': { type: 'duration', default: '5s', min: '1ms', max: '1h', reloadable: false, doc: 'the pause before that' },
+  'migrate.statement_timeout': { type: 'duration', default: '1h', min: 0, max: TIMER_MAX, reloadable: false, doc: 'a statement of a migration is cancelled after this; 0: never' },
+  'migrate.wait': { type: 'duration', default: '30s', min: 0, max: TIMER_MAX, reloadable: false, doc: 'how long a migration waits for another one of the same database to end' },
+  'migrate.lint': { type: 'enum', values: ['refuse', 'warn', 'off'], default: 'refuse', reloadable: false, doc: 'what becomes of a migration that would stop those who use a big table' },
+  'migrate.big_table_rows': { type: 'integer', default: 100_000, min: 1, max: 1_000_000_000_000, reloadable: false, doc: 'a table of so many rows is big' },
 
   'http.listen': { type: 'listen', default: 'off', reloadable: false, doc: 'where metrics, health and the page are served over HTTP; off: nowhere. hearth dev has them on 127.0.0.1:9464' },
   'http.allow_remote': { type: 'boolean', default: false, reloadable: false, doc: 'http.listen may be an address that other machines reach; whoever reaches it reads the figures, without a password' },

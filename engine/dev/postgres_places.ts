@@ -70,7 +70,7 @@ export function dataPlace(wanted: string, user: ServerUser | undefined): string 
 }
 
 /** Beside the data if the path is short enough, else a short one that stays the same from run to run. */
-function socketPlace(dataDir: string, port: number): string {
+export function socketPlace(dataDir: string, port: number): string {
   const beside = `${dataDir}.socket`
   if (fits(beside, port)) return beside
   const root = process.getuid!() === 0

@@ -13,6 +13,7 @@ import { LIMIT_OPS, LIMIT_REPLIES } from './limit_spec.ts'
 import { OBSERVE_OPS } from './observe_spec.ts'
 import { PUB_SUB_OPS, PUB_SUB_REPLIES } from './pub_sub_spec.ts'
 import { QUERY_CACHE_OPS, QUERY_CACHE_REPLIES } from './query_cache_spec.ts'
+import { REFRESH_OPS } from './refresh_spec.ts'
 import { SERVICE_OPS } from './service_spec.ts'
 import { WARM_OPS, WARM_REPLIES } from './warm_spec.ts'
 
@@ -307,6 +308,7 @@ export const OPS = {
   },
   ...PUB_SUB_OPS,
   ...QUERY_CACHE_OPS,
+  ...REFRESH_OPS,
   ...SERVICE_OPS,
   STOP: {
     code: 0x7f,

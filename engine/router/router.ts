@@ -106,6 +106,7 @@ export class Router {
       case OPS.QUERY_CACHED.code:
         return this.queryCache.query(replies, id, bytes, start, end)
       case OPS.EXPLAIN_CACHE.code:
+      case OPS.REFRESH.code:
       case OPS.BEGIN.code:
       case OPS.EXECUTE.code:
       case OPS.COMMIT.code:
@@ -201,7 +202,7 @@ export class Router {
   }
 }
 
-/** The codes from QUERY on are the postgres worker's. */
+/** The codes from QUERY on are the postgres worker's, and REFRESH is. */
 function isSql(op: number): boolean {
-  return (op & 0xf0) === OPS.QUERY.code
+  return (op & 0xf0) === OPS.QUERY.code || op === OPS.REFRESH.code
 }

@@ -47,6 +47,7 @@ export class Connection {
   private done: ((outcome: Outcome) => void) | undefined
   private stage: Stage = 'query'
   private entry: Prepared | undefined
+  private preparing = ''
   private isFresh = false
   private isEncoded = false
   private isSending = false
@@ -136,7 +137,9 @@ export class Connection {
   }
 
   private prepare(): void {
-    const { name, sql } = this.statement
+    const { sql } = this.statement
+    this.preparing = this.prepared.nameOf(this.statement)
+    const name = this.preparing
     this.send('prepare', () => this.client.prepare(name, sql, this.params.length, this.answered))
   }
 
@@ -170,7 +173,7 @@ export class Connection {
     if (this.isCancelled)
       return this.refused({ sqlState: '57014' }, 'cancelled before it was executed')
     if (this.stage === 'evict') return this.prepare()
-    this.entry = this.prepared.add(this.statement)
+    this.entry = this.prepared.add(this.statement, this.preparing)
     this.execute()
   }
 
@@ -216,13 +219,13 @@ export class Connection {
   private mend(sqlState: string) {
     if (sqlState === DUPLICATE_NAME) {
       // Names derive from the text, so this is the same statement, left by an earlier user of the session.
-      this.entry = this.prepared.add(this.statement)
+      this.entry = this.prepared.add(this.statement, this.preparing)
       return this.execute()
     }
     this.isFresh = true // from now on: no second time
     this.prepared.forget(this.statement)
     if (sqlState === UNKNOWN_NAME) return this.prepare()
-    const { name } = this.statement
+    const name = this.prepared.nameOf(this.statement)
     this.send('evict', () => this.client.query(`deallocate ${quoted(name)}`, [], this.answered))
   }
 

@@ -69,6 +69,14 @@ export class Lists {
     list.splice(index, 1)
   }
 
+  /** The schema has changed: whoever borrows a connection from now on, or has one, prepares its statements anew. */
+  outdate(): void {
+    for (const member of [...this.idle, ...this.busy, ...this.mending]) {
+      member.connection.prepared.outdate()
+      member.isDirty = true // the old plans go when it is given back
+    }
+  }
+
   stateOf(member: Member): State | undefined {
     if (this.idle.includes(member)) return 'idle'
     if (this.busy.includes(member)) return 'busy'

@@ -8,7 +8,7 @@ import { monotonicMs } from '../../engine/clock.ts'
 import { HearthError, isHearthError, toHearthError } from '../../engine/errors.ts'
 import { type LogLevel, setLogLevel } from '../../engine/log.ts'
 import { BodyReader } from '../../engine/protocol/body.ts'
-import { OPS } from '../../engine/protocol/spec.ts'
+import { OPS, REPLIES } from '../../engine/protocol/spec.ts'
 import type { Handler, Replies, RequestFrame } from '../handler.ts'
 import { BREAKER_DEFAULTS, type BreakerOptions } from './breaker_options.ts'
 import { CachedOps } from './cached_ops.ts'
@@ -47,6 +47,7 @@ const OWN_OPS: readonly number[] = [
   OPS.QUERY_TO_CACHE,
   OPS.EXPLAIN_CACHE,
   OPS.WATCH_WRITES,
+  OPS.REFRESH,
   OPS.CANCEL,
 ].map(op => op.code)
 
@@ -114,6 +115,7 @@ class PostgresHandler implements Handler {
     if (op === OPS.QUERY.code || op === OPS.QUERY_TO_CACHE.code) this.query(frame)
     else if (op === OPS.WATCH_WRITES.code) writes.watch(ticket)
     else if (op === OPS.EXPLAIN_CACHE.code) this.explain(frame)
+    else if (op === OPS.REFRESH.code) this.refresh(frame)
     else this.session(frame)
   }
 
@@ -168,6 +170,21 @@ class PostgresHandler implements Handler {
     }
   }
 
+  /** On the ring the news goes before the reply, so main has ended what was cached before it answers. */
+  private refresh({ ticket, bytes, start, end }: RequestFrame): void {
+    const { writes } = this
+    try {
+      const reader = this.reader.reset(bytes, start, end)
+      const name = reader.text()
+      const database = this.database(name, reader.text())
+      database.refresh()
+      writes.tell(database.name, 'everything')
+      writes.reply(REPLIES.OK.code, ticket, NO_BODY)
+    } catch (error) {
+      writes.fail(ticket, asRefusal(error))
+    }
+  }
+
   private session(frame: RequestFrame): void {
     const { ticket } = frame
     this.underway.begin(ticket)
@@ -195,6 +212,8 @@ class PostgresHandler implements Handler {
     )
   }
 }
+
+const NO_BODY = Buffer.alloc(0)
 
 /** What msgpackr throws on bytes that are no msgpack is the sender's mistake. */
 function asRefusal(error: unknown): HearthError {

@@ -119,7 +119,7 @@ export class PostgresDatabase {
       listener: this.listener,
       pool: { query: request => this.pool.query(request) },
       written: oids => written(spec.name, oids),
-      schemaChanged: () => this.analysis.forgetAll(),
+      schemaChanged: () => this.refresh(),
       isDown: () => isDownFailure((this.primary.shared ?? this.pool).dialer.lastFailure),
     })
     for (const server of this.servers) this.wire(server)
@@ -214,6 +214,12 @@ export class PostgresDatabase {
     else this.sendAlone(server, job)
   }
 
+  /** The schema was changed elsewhere. Lanes mend their plans themselves: no statement there is part of a transaction. */
+  refresh(): void {
+    this.analysis.forgetAll()
+    for (const { pool } of this.servers) pool.lists.outdate()
+  }
+
   /** The requester of a ticket is gone or has had enough. False: it is not on a shared connection of this database. */
   cancel(ticket: number): boolean {
     if (this.retries.cancel(ticket) || this.held?.cancel(ticket)) return true
@@ -226,20 +232,19 @@ export class PostgresDatabase {
   }
 
   stats(): DatabaseFigures {
-    const { cluster } = this
     const outside = this.outside.isStarted ? this.outside.state() : undefined
     const others = { retries: this.retries.figures(), listen: this.listener.stats(), outside }
     const figures = { ...this.primary.stats(), ...others }
-    if (cluster === undefined) return { ...figures, down: this.health?.down ?? figures.down }
-    const servers = cluster.stats()
+    if (this.cluster === undefined) return { ...figures, down: this.health?.down ?? figures.down }
+    const servers = this.cluster.stats()
     const sum = (name: 'queries' | 'errors') => servers.reduce((all, each) => all + each[name], 0)
     return {
       ...figures,
       queries: sum('queries'),
       errors: sum('errors'),
       servers,
-      problem: cluster.problem(),
-      failovers: cluster.topology.failovers,
+      problem: this.cluster.problem(),
+      failovers: this.cluster.topology.failovers,
     }
   }
 

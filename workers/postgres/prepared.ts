@@ -12,6 +12,8 @@ export interface Prepared {
 export class PreparedStatements {
   // A Map keeps the order of insertion; a use moves its entry to the end.
   private readonly entries = new Map<string, Prepared>()
+  /** Part of the names once it is not 0: in a transaction what is outdated can neither be used nor given up. */
+  private generation = 0
 
   /** The entry of a statement that is prepared, now the most recently used. */
   use(statement: Statement): Prepared | undefined {
@@ -22,8 +24,13 @@ export class PreparedStatements {
     return entry
   }
 
-  add(statement: Statement): Prepared {
-    const entry: Prepared = { name: statement.name }
+  /** Under which a statement is to be prepared now. */
+  nameOf({ name }: Statement): string {
+    return this.generation === 0 ? name : `${name}_${this.generation}`
+  }
+
+  add(statement: Statement, name = this.nameOf(statement)): Prepared {
+    const entry: Prepared = { name }
     this.entries.set(statement.sql, entry)
     return entry
   }
@@ -39,6 +46,12 @@ export class PreparedStatements {
       this.entries.delete(sql)
       return name
     }
+  }
+
+  /** None of them is used again, though the server still has them until the session is reset. */
+  outdate(): void {
+    this.generation++
+    this.entries.clear()
   }
 
   clear(): void {
