@@ -30,6 +30,7 @@ import { WorkerPool } from './pool/pool.ts'
 import { PROTOCOL_VERSION } from './protocol/spec.ts'
 import { Cache } from './router/cache.ts'
 import { HotList } from './router/hot_list.ts'
+import { InsightOps } from './router/insight_ops.ts'
 import { QueryCache } from './router/query_cache.ts'
 import { flushReplies } from './router/reply.ts'
 import { RequestMeter } from './router/request_meter.ts'
@@ -156,6 +157,7 @@ export class Engine {
       { keyBytesMax, valueBytesMax },
     )
     const sql = new SqlOps(() => this.pool.leaseOf('postgres'))
+    const insight = new InsightOps(sql, config.insight.enabled)
     this.queryCache = new QueryCache(this.cache.state, this.cache.keep, sql, this.id)
     if (config.cache.warm) {
       const hot = new HotEntries(this.segment, this.memory)
@@ -184,7 +186,7 @@ export class Engine {
       observer: () => this.observer(),
     })
     this.context = {
-      router: new Router(this.cache, sql, this.queryCache, this.overview, this.limits),
+      router: new Router(this.cache, sql, this.queryCache, this.overview, this.limits, insight),
       assembly: new Assembly(ASSEMBLY_BYTES_MAX),
       meter: this.meter,
       locals: new Set(),

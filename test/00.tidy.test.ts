@@ -37,6 +37,7 @@ const LEAVES = [
   'engine/paths.ts',
   'engine/trace_context.ts',
   'engine/service_manager.ts',
+  'engine/sql_tokens.ts',
   'engine/watch/triggers.ts',
 ] as const
 

@@ -125,6 +125,7 @@ test('the defaults are the figures of the documentation', () => {
         retries: 3,
         backoffMs: 1_000,
       },
+      insight: { ...config.insight, slowThresholdMs: 100, showParameters: false },
       services: {},
       log: { slowStatementMs: 1_000 },
       limits: { perClient: none, global: none, cachePerClient: none, maxSubjects: 4_096 },

@@ -5,12 +5,14 @@
 
 import type { Hearth } from '../../engine/client/index.ts'
 import { measureFootprint } from './footprint.ts'
+import { measureInsight } from './insight.ts'
 import { latencies, median, percentile, Stand, VALUE } from './stand.ts'
 
 const MEMORY_HIT_MS_MAX = 1
 const SQLITE_HIT_MS_MAX = 5
 const FOOTPRINT_MIB_MAX = 20
 const READY_MS_MAX = 500
+const INSIGHT_PERCENT_MAX = 3
 
 const WARM_UP_RUNS = 3
 const RUNS = 9
@@ -30,12 +32,25 @@ interface Gate {
 }
 
 export async function run(): Promise<boolean> {
-  const gates: Gate[] = [...(await hits()), await footprint()]
+  const gates: Gate[] = [...(await hits()), await insight(), await footprint()]
   for (const { name, actual, below, unit } of gates) {
     const verdict = actual < below ? 'held  ' : 'FAILED'
     console.log(`${verdict} ${name}: ${actual.toFixed(2)} ${unit}, below ${below} ${unit}`)
   }
   return gates.every(({ actual, below }) => actual < below)
+}
+
+/** Measured again, as hits are, when it does not hold: two engines take turns on two busy cores. */
+async function insight(): Promise<Gate> {
+  let best = Number.POSITIVE_INFINITY
+  for (let attempt = 0; attempt < ATTEMPTS && best >= INSIGHT_PERCENT_MAX; attempt++)
+    best = Math.min(best, 100 * (await measureInsight()).lostShare)
+  return {
+    name: 'throughput of point selects lost to query insight',
+    actual: best,
+    below: INSIGHT_PERCENT_MAX,
+    unit: '%',
+  }
 }
 
 async function hits(): Promise<Gate[]> {

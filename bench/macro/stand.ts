@@ -14,6 +14,8 @@ import { ownBytes } from '../../engine/observe/footprint.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
 const READY_MS_MAX = 20_000
+/** Linux counts CPU time in these. */
+const TICK_MS = 10
 
 export interface StandOptions {
   /** Also a Postgres, and a pool on it. */
@@ -92,6 +94,13 @@ export class Stand {
   /** RssAnon + RssShmem of the engine, in bytes. */
   engineBytes(): number {
     return ownBytes(this.engine!.pid!) ?? 0
+  }
+
+  /** CPU time that the engine has used, in milliseconds. */
+  engineCpuMs(): number {
+    const stat = readFileSync(`/proc/${this.engine!.pid!}/stat`, 'latin1')
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    return (Number(fields[11]) + Number(fields[12])) * TICK_MS
   }
 
   async stopEngine(): Promise<void> {

@@ -175,6 +175,28 @@ live catalog, and exits with 1 when they differ.`,
     },
     load: () => import('./commands/migrate.ts'),
   },
+  insight: {
+    operands: ['WHAT'],
+    summary: 'which statements take the time, who asks too often, what would help',
+    details: `WHAT is one of
+  statements   by fingerprint: calls, times, rows, who asks
+  slow         the slow log: statements from insight.slow_threshold on
+  n+1          who asks the same again and again with other parameters
+  indexes      indexes that are missing, and those that are too many
+  plans        plans of slow reads, as they ran
+  cache        reads that would gain by the cache
+indexes makes and changes nothing. With --prove it tries each index on a copy of the table, in a
+transaction that is rolled back; where hypopg is installed it needs no copy.`,
+    options: {
+      db: { value: 'NAME', doc: 'of this configured database alone; indexes: else main' },
+      limit: { value: 'N', doc: 'so many lines at most; else 20' },
+      prove: { doc: 'indexes: try them on a copy' },
+      'max-copy': { value: 'SIZE', doc: 'indexes: how much of a table a copy has; else 64MiB' },
+      ...SOCKET_OPTION,
+      ...JSON_OPTION,
+    },
+    load: () => import('./commands/insight.ts'),
+  },
   stats: {
     operands: [],
     summary: 'one look: hits by tier, sizes against limits, pools, workers, memory',

@@ -24,6 +24,7 @@ import { ttlBytesMax, writeTtl } from './requests.ts'
 import { checkTags, milliseconds, ttlOf } from './set_options.ts'
 import { settled } from './settled.ts'
 import type { SharedMemory } from './shared_memory.ts'
+import { CountInPlaceRequest } from './sql_requests.ts'
 
 export interface QueryCacheOptions {
   /** How long a result is kept if no table that it read is written, in milliseconds. Left out: the engine's default. */
@@ -44,6 +45,7 @@ type CachedStatement = Omit<StatementRequest, 'correlationId'>
 
 const NAMES = ['ttlMs', 'policy', 'maxStaleMs', 'eagerAt', 'tags']
 const KNOWN_COUNT_MAX = 1_000
+const REPORT_MS = 2_000
 const NO_TAGS: readonly string[] = []
 
 export class CachedQueries {
@@ -53,7 +55,8 @@ export class CachedQueries {
   /** Longer parameters are asked for over the socket. */
   private readonly scratch = Buffer.allocUnsafeSlow(PARAMS_BYTES_MAX)
   private engineId: unknown
-  private readonly prefixes = new Map<string, Uint8Array>()
+  private readonly known = new Map<string, KnownStatement>()
+  private reportTimer: NodeJS.Timeout | undefined
 
   constructor(connection: Connection, sharedMemory: SharedMemory, database: string) {
     this.connection = connection
@@ -85,23 +88,46 @@ export class CachedQueries {
     if (!sharedMemory.isOn) return undefined
     const end = writeParams(scratch, params)
     if (end < 0) return undefined
-    return sharedMemory.rows(this.prefixOf(sql), scratch, end, eagerMs)
+    const known = this.knownOf(sql)
+    const found = sharedMemory.rows(known.prefix, scratch, end, eagerMs)
+    if (found !== undefined && known.hits++ === 0)
+      this.reportTimer ??= setTimeout(() => this.report(), REPORT_MS).unref()
+    return found
   }
 
-  private prefixOf(sql: string): Uint8Array {
+  /** Tells the engine what was read in place, for query insight; what a process has not told when it ends is lost. */
+  private report(): void {
+    this.reportTimer = undefined
+    if (this.connection.state !== 'open') return
+    for (const [sql, known] of this.known) {
+      if (known.hits === 0) continue
+      const request = new CountInPlaceRequest(this.database, sql, known.hits)
+      this.connection.request(request).catch(() => undefined)
+      known.hits = 0
+    }
+  }
+
+  private knownOf(sql: string): KnownStatement {
     const engineId = this.connection.greeting?.['engine']
     if (engineId !== this.engineId) {
-      this.prefixes.clear()
+      this.known.clear()
       this.engineId = engineId
     }
-    let prefix = this.prefixes.get(sql)
-    if (prefix === undefined) {
-      if (this.prefixes.size >= KNOWN_COUNT_MAX) this.prefixes.clear()
-      prefix = Buffer.from(statementPrefix(String(engineId), this.database, sql))
-      this.prefixes.set(sql, prefix)
+    let known = this.known.get(sql)
+    if (known === undefined) {
+      if (this.known.size >= KNOWN_COUNT_MAX) this.known.clear()
+      const prefix = Buffer.from(statementPrefix(String(engineId), this.database, sql))
+      known = { prefix, hits: 0 }
+      this.known.set(sql, known)
     }
-    return prefix
+    return known
   }
+}
+
+interface KnownStatement {
+  readonly prefix: Uint8Array
+  /** In place, since the engine was told last. */
+  hits: number
 }
 
 /** How long before its expiry a result is to be fetched anew, in milliseconds. Throws TypeError for options that make no sense. */

@@ -15,6 +15,7 @@ import { Cache } from './cache.ts'
 import { Connection, type ConnectionState, type OpenStream } from './connection.ts'
 import { Database } from './database.ts'
 import { GetOrSet } from './get_or_set.ts'
+import { Insight } from './insight.ts'
 import { Limits } from './limits.ts'
 import { type Message, type OnMessage, publish, subscribeMessages } from './messages.ts'
 import { SeriesRequest } from './observe_requests.ts'
@@ -40,6 +41,18 @@ export type {
   QueryResult,
 } from './database.ts'
 export type { Gap } from './feed.ts'
+export type {
+  CacheAdvice,
+  IndexAdvice,
+  IndexAdviceOptions,
+  Insight,
+  MissingIndex,
+  NPlusOne,
+  SlowPlan,
+  SlowStatement,
+  StatementFigures,
+  SurplusIndex,
+} from './insight.ts'
 export type { KeyChange, KeyWatch } from './key_watch.ts'
 export type { LimitOptions, LimitResult, Limits } from './limits.ts'
 export type { Message, OnMessage } from './messages.ts'
@@ -80,6 +93,7 @@ const TIMEOUT_MS = 5_000
 export class Hearth extends EventEmitter<{ state: [HearthState, Error?] }> {
   readonly cache: Cache
   readonly db: Database
+  readonly insight: Insight
   readonly limits: Limits
   private readonly connection: Connection
   private readonly sharedMemory: SharedMemory
@@ -106,6 +120,7 @@ export class Hearth extends EventEmitter<{ state: [HearthState, Error?] }> {
       loads: new GetOrSet(this.connection, isFailOpen),
     })
     this.db = this.database('main')
+    this.insight = new Insight(this.connection, name => this.database(name))
     this.limits = new Limits(this.connection)
   }
 

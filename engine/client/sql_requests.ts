@@ -60,6 +60,30 @@ export class RefreshRequest extends SqlRequest {
   read(): void {}
 }
 
+export class InsightRequest extends SqlRequest {
+  readonly op = OPS.INSIGHT.code
+
+  constructor(what: string, options: object) {
+    super([what, options])
+  }
+
+  read(_op: number, bytes: Buffer, start: number, end: number): unknown {
+    return decodeValue(bytes, start, end)
+  }
+}
+
+export class CountInPlaceRequest extends SqlRequest {
+  readonly op = OPS.COUNT_IN_PLACE.code
+
+  constructor(database: string, sql: string, count: number) {
+    super([database, sql, count])
+  }
+
+  read(): unknown {
+    return undefined
+  }
+}
+
 /** What limits a thing that stays open: of the whole (0: unlimited), of a pause (0: as configured). */
 export interface OpenLimits {
   readonly timeoutMs: number

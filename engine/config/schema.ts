@@ -93,6 +93,13 @@ export const SCHEMA = {
   'breaker.retries': { type: 'integer', default: 3, min: 0, max: 10, reloadable: false, doc: 'how often a statement that was not sent, or only reads, is asked again within its deadline; 0: never' },
   'breaker.backoff': { type: 'duration', default: '1s', min: '1ms', max: '60s', reloadable: false, doc: 'the pause before the first retry, give or take a quarter; each next one is twice as long' },
 
+  'insight.enabled': { type: 'boolean', default: true, reloadable: false, doc: 'statements are counted by fingerprint: calls, times, rows, callers' },
+  'insight.slow_threshold': { type: 'duration', default: '100ms', min: '1ms', max: '1h', reloadable: false, doc: 'a statement that takes the server so long is in the slow log' },
+  'insight.explain': { type: 'enum', values: ['analyze', 'plan', 'off'], default: 'analyze', reloadable: false, doc: 'what is asked for of slow reads, now and then: the plan with real numbers, for which the read runs once more, the plan alone, or nothing; never of a write' },
+  'insight.explain_interval': { type: 'duration', default: '10m', min: '1s', max: '24h', reloadable: false, doc: 'how often at most the plan of one fingerprint is asked for' },
+  'insight.show_parameters': { type: 'boolean', default: false, reloadable: false, doc: 'slow log and plans show parameters and literals; false: their types alone' },
+  'insight.max_statements': { type: 'integer', default: 500, min: 1, max: 5_000, reloadable: false, doc: 'fingerprints that are kept; past it those called least go' },
+
   'log.slow_statement': { type: 'duration', default: '1s', unbounded: 'off', max: TIMER_MAX, reloadable: false, doc: 'a statement that takes as long, its wait for a connection included, is logged as a warning; off: none is' },
 
   'limits.per_client': { type: 'rate', default: 'unlimited', reloadable: true, example: '100/1m', doc: 'SQL statements of one client within a window that slides; a client is a user of the system, whatever connections it has; admins have no limit' },

@@ -30,7 +30,8 @@ export function hostsOf(config: Config): Kinds[] {
   }
   if (Object.keys(config.postgres).length === 0) return [{ sqlite }]
   const log = { level: config.engine.logLevel, slowStatementMs: config.log.slowStatementMs }
-  const postgres = { databases: databasesOf(config), breaker: config.breaker, log }
+  const insight = { ...config.insight, file: join(config.engine.stateDir, 'insight.json') }
+  const postgres = { databases: databasesOf(config), breaker: config.breaker, log, insight }
   return config.engine.workers === 'separate' ? [{ sqlite }, { postgres }] : [{ sqlite, postgres }]
 }
 

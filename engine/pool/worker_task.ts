@@ -28,6 +28,16 @@ export interface PostgresOptions {
     readonly retries: number
     readonly backoffMs: number
   }
+  /** As the section insight has it, and where its figures are kept. */
+  readonly insight?: {
+    readonly enabled: boolean
+    readonly slowThresholdMs: number
+    readonly explain: 'analyze' | 'plan' | 'off'
+    readonly explainIntervalMs: number
+    readonly showParameters: boolean
+    readonly maxStatements: number
+    readonly file?: string | undefined
+  }
   readonly log: {
     readonly level: LogLevel
     /** Infinity: none is slow. */

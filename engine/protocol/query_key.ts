@@ -23,6 +23,11 @@ export function queryKey(prefix: string, bytes: Buffer, start: number, end: numb
   return `${prefix}#${hash('sha256', bytes.subarray(start, end), 'base64url')}`
 }
 
+/** Stands for a statement of a database, whichever engine runs it. */
+export function databaseKey(database: string, sql: string): string {
+  return `${database}\0${sql}`
+}
+
 /** The tag of every result that read a table. */
 export function tableTag(database: string, oid: number): string {
   return `${RESERVED}t${oid}:${database}`

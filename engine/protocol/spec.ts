@@ -8,6 +8,7 @@
 import { CACHE_OPS, CACHE_REPLIES } from './cache_spec.ts'
 import { CLAIM_OPS, CLAIM_REPLIES } from './claim_spec.ts'
 import type { FrameSpec } from './frame_spec.ts'
+import { INSIGHT_OPS } from './insight_spec.ts'
 import { LEAVE_REPLIES } from './leave_spec.ts'
 import { LIMIT_OPS, LIMIT_REPLIES } from './limit_spec.ts'
 import { OBSERVE_OPS } from './observe_spec.ts'
@@ -309,6 +310,7 @@ export const OPS = {
   ...PUB_SUB_OPS,
   ...QUERY_CACHE_OPS,
   ...REFRESH_OPS,
+  ...INSIGHT_OPS,
   ...SERVICE_OPS,
   STOP: {
     code: 0x7f,

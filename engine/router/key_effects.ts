@@ -51,3 +51,10 @@ function keysOfMany(request: BodyReader): string[] {
   }
   return keys
 }
+
+/** The numbers of an array of them. */
+export function uintsOf(body: BodyReader): number[] {
+  const numbers: number[] = []
+  for (let left = body.arrayHead(); left > 0; left--) numbers.push(body.uint())
+  return numbers
+}

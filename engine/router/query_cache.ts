@@ -24,10 +24,11 @@ import { databaseTag, queryKey, statementPrefix, tableTag } from '../protocol/qu
 import { OPS, REPLIES } from '../protocol/spec.ts'
 import type { RingReader } from '../ring/reader.ts'
 import type { CacheKeep } from './cache_keep.ts'
+import type { OutcomeName } from './cache_outcomes.ts'
 import type { CacheState } from './cache_state.ts'
 import { Found } from './found.ts'
-import { textsOf } from './key_effects.ts'
-import { type Keeping, QueryFlight } from './query_flight.ts'
+import { textsOf, uintsOf } from './key_effects.ts'
+import { givenUp, type Keeping, QueryFlight } from './query_flight.ts'
 import { flushReplies, type ReplyWriter } from './reply.ts'
 import type { SqlOps } from './sql_ops.ts'
 
@@ -105,19 +106,23 @@ export class QueryCache {
 
     const leftMs = this.answerFromMemory(replies, id, hash, keyBytes, staleMs)
     const isAnswered = !Number.isNaN(leftMs)
+    const { outcomes } = this.sql
+    if (isAnswered) outcomes.note(prefix, database, sql, leftMs > 0 ? 'memory' : 'stale')
     if (isAnswered && leftMs >= eagerMs) return true
     const known = this.flights.get(key)
     if (known !== undefined && this.isCurrent(known)) {
       if (!isAnswered) {
         this.figures.shared++
+        outcomes.note(prefix, database, sql, 'shared')
         known.join(replies, id, untilMs)
       }
       return true
     }
     const body = Buffer.from(bytes.subarray(bodyAt, end))
     const keeping: Keeping = { ttl, staleMs, tags }
-    const place = { key, keyBytes, hash, prefix }
+    const place = { key, keyBytes, hash, prefix, sql }
     const flight = new QueryFlight(place, database, keeping, body, isAnswered)
+    flight.client = this.sql.knownClient(replies)
     if (isAnswered) {
       this.refresh(flight)
       return true
@@ -211,8 +216,10 @@ export class QueryCache {
     const { body } = flight
     const receiver = this.postgresReceiver as Receiver
     const op = OPS.QUERY_TO_CACHE.code
-    if (!lease.send(op, receiver, flight, 0, hash, body, 0, body.length)) return false
+    if (!lease.send(op, receiver, flight, 0, hash, body, 0, body.length, flight.client))
+      return false
     this.figures.misses++
+    this.counted(flight, 'misses')
     return true
   }
 
@@ -224,6 +231,7 @@ export class QueryCache {
       if (isFound && this.isCurrent(flight) && found.read(reply, hash)) {
         this.end(flight)
         this.figures.sqliteHits++
+        this.counted(flight, 'sqlite')
         flight.answer(REPLIES.VALUE_SQLITE.code, reply.bytes, found.valueStart, found.valueEnd)
         found.keep(hash)
       } else this.goOn(flight)
@@ -364,6 +372,10 @@ export class QueryCache {
     if (this.airborne.size > 0) this.endedAt.set(anyOf(database), this.count)
   }
 
+  private counted({ place, database }: QueryFlight, outcome: OutcomeName): void {
+    this.sql.outcomes.note(place.prefix, database, place.sql, outcome)
+  }
+
   /** Tags have been ended, by whomever. */
   private note(names: readonly string[]): void {
     this.count++
@@ -379,16 +391,6 @@ export class QueryCache {
 /** Stands for any write of a database in the list of what was ended. */
 function anyOf(database: string): string {
   return `*${database}`
-}
-
-function uintsOf(body: BodyReader): number[] {
-  const numbers: number[] = []
-  for (let left = body.arrayHead(); left > 0; left--) numbers.push(body.uint())
-  return numbers
-}
-
-function givenUp(): HearthError {
-  return new HearthError('DATABASE', 'given up by whoever asked', { sqlState: '57014' })
 }
 
 const EMPTY = Buffer.alloc(0)

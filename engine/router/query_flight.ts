@@ -3,7 +3,7 @@
  *  Thread: main.
  *  Holds:  (1) each who waits is answered once, unless its connection is gone.  (2) nobody's request ends by another's deadline. */
 
-import type { HearthError } from '../errors.ts'
+import { HearthError } from '../errors.ts'
 import { BodyReader, SCALAR_BYTES_MAX, writeUint } from '../protocol/body.ts'
 import type { ReplyWriter } from './reply.ts'
 
@@ -32,6 +32,7 @@ export interface Place {
   readonly hash: number
   /** The statement's part of the key. */
   readonly prefix: string
+  readonly sql: string
 }
 
 export class QueryFlight {
@@ -44,6 +45,8 @@ export class QueryFlight {
   sentAt = 0
   /** Why its result may not be kept; undefined: not known yet. */
   refusal: string | undefined
+  /** The number of the client who came first. */
+  client = 0
   tables: readonly number[] = []
   /** Nobody waits, and it is to come nevertheless. */
   readonly isRefresh: boolean
@@ -128,4 +131,8 @@ export class QueryFlight {
       replies.error(id, error)
     }
   }
+}
+
+export function givenUp(): HearthError {
+  return new HearthError('DATABASE', 'given up by whoever asked', { sqlState: '57014' })
 }

@@ -29,6 +29,10 @@ export function flushReplies(): void {
 export class ReplyWriter extends FrameWriter {
   /** By which a worker tells clients apart: no two that live have the same. */
   readonly client = nextClient()
+  /** Whose connection it is, for people: the client's name and user. */
+  caller = ''
+  /** The lease whose worker knows that. */
+  introducedTo: unknown
   /** Requests taken and not answered yet; the router adds, each closing reply subtracts. */
   inflight = 0
   /** Long values on their way, and those that wait for one of them to end. */

@@ -10,6 +10,7 @@ import { BodyReader } from '../protocol/body.ts'
 import { encodeValue } from '../protocol/payload.ts'
 import { OPS, REPLIES } from '../protocol/spec.ts'
 import type { Cache } from './cache.ts'
+import { InsightOps } from './insight_ops.ts'
 import { KeyChanges } from './key_changes.ts'
 import { LimitGate } from './limit_gate.ts'
 import { PubSub } from './pub_sub.ts'
@@ -44,6 +45,7 @@ export class Router {
   private readonly sql: SqlOps
   private readonly queryCache: QueryCache
   private readonly overview: Overview
+  private readonly insight: InsightOps
   private readonly limits: LimitGate
   private readonly keyChanges = new KeyChanges(this.pubSub)
 
@@ -53,7 +55,9 @@ export class Router {
     queryCache: QueryCache,
     overview: Overview,
     limits = new RateLimits(),
+    insight = new InsightOps(sql, false),
   ) {
+    this.insight = insight
     this.cache = cache
     this.sql = sql
     this.queryCache = queryCache
@@ -120,6 +124,12 @@ export class Router {
       case OPS.COPY_END.code:
       case OPS.LISTEN.code:
         return this.sql.send(op, replies, id, bytes, start, end)
+      case OPS.INSIGHT.code:
+        this.insight.tell()
+        return this.sql.send(op, replies, id, bytes, start, end)
+      case OPS.COUNT_IN_PLACE.code:
+        this.insight.countInPlace(replies, id, bytes, start, end)
+        return true
       case OPS.CANCEL.code:
         if (end > start) throw new HearthError('PROTOCOL', 'CANCEL has no arguments')
         if (!this.pubSub.cancel(replies, id) && !this.queryCache.cancel(replies, id))
@@ -202,7 +212,7 @@ export class Router {
   }
 }
 
-/** The codes from QUERY on are the postgres worker's, and REFRESH is. */
+/** The codes from QUERY on are the postgres worker's, and those of REFRESH and INSIGHT are. */
 function isSql(op: number): boolean {
-  return (op & 0xf0) === OPS.QUERY.code || op === OPS.REFRESH.code
+  return (op & 0xf0) === OPS.QUERY.code || op === OPS.REFRESH.code || op === OPS.INSIGHT.code
 }

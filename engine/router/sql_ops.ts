@@ -11,12 +11,16 @@ import { HearthError } from '../errors.ts'
 import type { Lease, Receiver } from '../pool/lease.ts'
 import { BodyReader, SCALAR_BYTES_MAX, writeUint } from '../protocol/body.ts'
 import { type FrameSpec, OP_BY_CODE, OPS, REPLIES } from '../protocol/spec.ts'
+import { CacheOutcomes } from './cache_outcomes.ts'
 import { failReplies, forwardReceiver } from './forward.ts'
 import { Handles } from './handles.ts'
+import { introduce } from './insight_ops.ts'
 import type { ReplyWriter } from './reply.ts'
 import { Subscription, subscriptionReceiver } from './subscription.ts'
 
 export class SqlOps {
+  /** How requests for cached results were answered. */
+  readonly outcomes = new CacheOutcomes()
   private readonly postgres: () => Lease | undefined
   private readonly request = new BodyReader()
   private readonly opened = new BodyReader()
@@ -41,10 +45,25 @@ export class SqlOps {
     request.raw()
     const lease = this.openLease()
     const { client } = replies
+    if (replies.introducedTo !== lease && !this.introduce(lease, replies)) return false
     if (!lease.send(OPS.QUERY.code, forwardReceiver, replies, id, 0, bytes, start, end, client))
       return false
     replies.inflight++
     return true
+  }
+
+  /** Tells a worker who asks, once. False: no room now. */
+  introduce(lease: Lease, replies: ReplyWriter): boolean {
+    if (!introduce(lease, replies)) return false
+    replies.introducedTo = lease
+    return true
+  }
+
+  /** The number of a client, of whom the worker is told if there is room for that now. */
+  knownClient(replies: ReplyWriter): number {
+    const lease = this.postgres()
+    if (lease?.isOpen && replies.introducedTo !== lease) this.introduce(lease, replies)
+    return replies.client
   }
 
   /** Every other operation that the worker answers. */
@@ -69,6 +88,7 @@ export class SqlOps {
         ? closeReceiver
         : forwardReceiver
     const known = receiver as Receiver
+    if (isOpening && replies.introducedTo !== lease && !this.introduce(lease, replies)) return false
     if (!lease.send(op, known, replies, id, first, bytes, start, end, replies.client)) return false
     replies.inflight++
     return true

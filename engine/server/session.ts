@@ -241,13 +241,13 @@ export class Session {
     const body = new BodyReader().reset(bytes, start, end)
     const version = body.uint()
     if (version !== PROTOCOL_VERSION) {
-      throw new HearthError(
-        'PROTOCOL',
-        `this engine speaks protocol version ${PROTOCOL_VERSION}, not ${version}`,
-      )
+      const text = `this engine speaks protocol version ${PROTOCOL_VERSION}, not ${version}`
+      throw new HearthError('PROTOCOL', text)
     }
     this.name = body.text().slice(0, CLIENT_NAME_BYTES_MAX)
     body.done()
+    const { uid } = this.peer
+    this.replies.caller = uid < 0 ? this.name : `${this.name} (uid ${uid})`
     this.state = 'serving'
     const greeting = encodeValue({ session: this.id, ...this.context.greeting(this.peer) })
     this.replies.frame(REPLIES.GREETING.code, id, greeting, 0, greeting.length)

@@ -60,6 +60,7 @@ class Job implements Borrower, Cancelable {
   private readonly deadlineMs: number
   private readonly resolve: (body: Buffer) => void
   private readonly reject: (error: HearthError) => void
+  private readonly onSent: ((nowMs: number) => void) | undefined
   private member: Member | undefined
   private isGivenUp = false
   /** It was handed to a connection that turned out to be dead before it could run. */
@@ -69,7 +70,7 @@ class Job implements Borrower, Cancelable {
     pool: Pool,
     statement: Statement,
     params: Parameter[],
-    { timeoutMs, correlationId, priority }: QueryRequest,
+    { timeoutMs, correlationId, priority, onSent }: QueryRequest,
     resolve: (body: Buffer) => void,
     reject: (error: HearthError) => void,
   ) {
@@ -79,6 +80,7 @@ class Job implements Borrower, Cancelable {
     this.params = params
     this.correlationId = correlationId
     this.priority = priority
+    this.onSent = onSent
     this.deadlineMs = this.startedMs + (timeoutMs || statementTimeoutMs)
     this.acquireUntilMs = Math.min(this.deadlineMs, this.startedMs + acquireTimeoutMs)
     this.resolve = resolve
@@ -87,6 +89,7 @@ class Job implements Borrower, Cancelable {
 
   granted(member: Member): void {
     this.member = member
+    this.onSent?.(monotonicMs())
     this.pool.run(member, this.statement, this.params, this.deadlineMs, this.answered, true)
   }
 

@@ -36,6 +36,8 @@ export interface QueryRequest {
   readonly correlationId: string
   /** As in a frame: see priority.ts. */
   readonly priority?: number
+  /** Told when it is given to a connection: a time on the monotonic clock. */
+  readonly onSent?: (nowMs: number) => void
 }
 
 export interface PoolOptions {

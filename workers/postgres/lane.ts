@@ -18,7 +18,7 @@ import { type CloseReason, PREPARED_COUNT_MAX } from './database.ts'
 import { toParameters } from './parameters.ts'
 import type { PreparedCounts } from './pool_figures.ts'
 import type { SharedJob } from './shared_job.ts'
-import type { Statement } from './statement.ts'
+import { learnDuration, type Statement } from './statement.ts'
 
 /** A statement that is prepared on a lane, or is being prepared. */
 export interface Slot {
@@ -72,8 +72,8 @@ export class Lane {
   /** Why it is `leaving`. */
   leavingReason: CloseReason = 'recycled'
   private isBroken = false
-  /** Statements answered with rows since the pool last looked: it learns how long they take. */
-  readonly batch: Statement[] = []
+  /** Answered with rows since learn(). */
+  private readonly batch: SharedJob[] = []
   private readonly pipeline: Pipeline
   private readonly counts: PreparedCounts
   private events: LaneEvents | undefined
@@ -171,6 +171,18 @@ export class Lane {
     })
   }
 
+  /** How long the statements of a batch took, as far as can be told: whether they are short. */
+  learn(nowMs: number): void {
+    const { batch } = this
+    if (batch.length === 0) return
+    const eachMs = (nowMs - this.headSinceMs) / batch.length
+    for (const job of batch) {
+      learnDuration(job.statement, eachMs)
+      job.statement.mark?.recorder.took(job, eachMs)
+    }
+    batch.length = 0
+  }
+
   flush(): void {
     if (this.isClosed) return
     this.pipeline.flush()
@@ -266,7 +278,10 @@ export class Lane {
     slot.inflight--
     if (slot.isForgotten) this.reclaim(slot)
     else if (slot.isOnce) this.forget(slot)
-    if (kind === ANSWER.ROWS) this.batch.push(job.statement)
+    if (kind === ANSWER.ROWS) {
+      this.batch.push(job)
+      job.statement.mark?.recorder.answered(job, bytes, start, end)
+    }
     this.events!.answered(this, job, kind, bytes, start, end)
   }
 

@@ -18,6 +18,7 @@ import {
   POOL_DEFAULTS,
   type PoolOptions,
 } from './database.ts'
+import { INSIGHT_OPS, Insight, type InsightOptions } from './insight/insight.ts'
 import { PostgresDatabase } from './postgres_database.ts'
 import { loadClusterPart } from './servers/part.ts'
 import { SessionOps } from './session_ops.ts'
@@ -38,10 +39,14 @@ export interface PostgresConfig {
   /** By name; `main` is what a query without a name means. */
   readonly databases: Readonly<Record<string, DatabaseConfig>>
   readonly breaker?: Partial<BreakerOptions> | undefined
+  /** Left out: nothing is recorded. */
+  readonly insight?: InsightOptions | undefined
   readonly log?: { readonly level: LogLevel; readonly slowStatementMs: number } | undefined
 }
 
 const DEFAULT_DATABASE = 'main'
+/** How soon housekeeping wants its next turn. */
+const INSIGHT_TURN_MS = 10_000
 const OWN_OPS: readonly number[] = [
   OPS.QUERY,
   OPS.QUERY_TO_CACHE,
@@ -68,11 +73,12 @@ export function createPostgresHandler(config: PostgresConfig): Handler {
     writes.tell(database, oids.length === 0 ? 'everything' : oids)
   const breaker = { ...BREAKER_DEFAULTS, ...config.breaker }
   const databases = new Map<string, PostgresDatabase>()
+  const insight = new Insight(config.insight, databases)
   for (const [name, { url, pool, cluster, health }] of Object.entries(config.databases)) {
     const spec = { name, url, ...POOL_DEFAULTS, ...pool, cluster, health }
-    databases.set(name, new PostgresDatabase(spec, underway, breaker, written))
+    databases.set(name, new PostgresDatabase(spec, underway, breaker, written, undefined, insight))
   }
-  return new PostgresHandler(databases, underway, writes)
+  return new PostgresHandler(databases, underway, writes, insight)
 }
 
 class PostgresHandler implements Handler {
@@ -82,6 +88,7 @@ class PostgresHandler implements Handler {
   private readonly sessions: SessionOps
   private readonly cached: CachedOps
   private readonly writes: WriteWatch
+  private readonly insight: Insight
   private readonly reader = new BodyReader()
   /** Read once a drain. */
   private nowMs = 0
@@ -90,8 +97,10 @@ class PostgresHandler implements Handler {
     databases: ReadonlyMap<string, PostgresDatabase>,
     underway: Underway,
     writes: WriteWatch,
+    insight: Insight,
   ) {
     this.databases = databases
+    this.insight = insight
     this.underway = underway
     this.writes = writes
     this.cached = new CachedOps(this.writes, underway)
@@ -99,12 +108,14 @@ class PostgresHandler implements Handler {
       (name, id) => this.database(name, id),
       underway,
       new SessionWrites(this.writes),
+      insight,
     )
-    this.ops = [...OWN_OPS, ...this.sessions.ops]
+    this.ops = [...OWN_OPS, ...this.sessions.ops, ...INSIGHT_OPS]
   }
 
   async ready(): Promise<void> {
     await Promise.all([...this.databases.values()].map(database => database.ready()))
+    await this.insight.ready()
   }
 
   handle(frame: RequestFrame, replies: Replies): void {
@@ -116,6 +127,7 @@ class PostgresHandler implements Handler {
     else if (op === OPS.WATCH_WRITES.code) writes.watch(ticket)
     else if (op === OPS.EXPLAIN_CACHE.code) this.explain(frame)
     else if (op === OPS.REFRESH.code) this.refresh(frame)
+    else if (INSIGHT_OPS.includes(op)) this.insight.handle(frame, writes)
     else this.session(frame)
   }
 
@@ -126,8 +138,16 @@ class PostgresHandler implements Handler {
 
   stats(): Record<string, unknown> {
     return Object.fromEntries(
-      [...this.databases].map(([name, database]) => [name, database.stats()]),
+      [...this.databases].map(([name, database]) => [
+        name,
+        { ...database.stats(), ...this.insight.figures(name) },
+      ]),
     )
+  }
+
+  idle(): number {
+    this.insight.idle()
+    return INSIGHT_TURN_MS
   }
 
   metrics(): Record<string, unknown> {
@@ -135,6 +155,7 @@ class PostgresHandler implements Handler {
   }
 
   async close(): Promise<void> {
+    await this.insight.close()
     await Promise.all([...this.databases.values()].map(database => database.close()))
   }
 

@@ -23,10 +23,12 @@ import {
 } from './database.ts'
 import { closedError, isDownFailure } from './errors.ts'
 import { isTransportFault, knownOf } from './fault.ts'
+import type { Insight } from './insight/insight.ts'
 import { Listener } from './listener.ts'
 import { OutsideWrites } from './outside_writes.ts'
 import { ParamsStore } from './params_store.ts'
 import type { Pool } from './pool.ts'
+import type { QueryFrame } from './query_frame.ts'
 import { Retries } from './retries.ts'
 import { ServerHealth } from './server_health.ts'
 import type { Cluster } from './servers/cluster.ts'
@@ -36,24 +38,6 @@ import { Server } from './servers/server.ts'
 import { copyOf, jobOf, type SharedJob } from './shared_job.ts'
 import { type Statement, Statements } from './statement.ts'
 import type { Underway } from './underway.ts'
-
-/** One request, its parameters still in the frame it came in: bytes[start, end) are valid only during the call. */
-export interface QueryFrame {
-  readonly ticket: number
-  readonly sql: string
-  /** From now, the wait for a connection included. 0: the pool's statement timeout. */
-  readonly timeoutMs: number
-  /** As in the frame, see PRIORITY; left out: normal. */
-  readonly priority?: number
-  readonly correlationId: string
-  readonly bytes: Buffer
-  readonly start: number
-  readonly end: number
-  /** Whose it is; 0 or none: nobody's. */
-  readonly client?: number
-  /** Its result is for others too: nothing that was written before may be missing in it. */
-  readonly isFresh?: boolean
-}
 
 /** How often a statement may be given to another server: each time one fewer is fit for it. */
 const MOVE_COUNT_MAX = 3
@@ -79,6 +63,7 @@ export class PostgresDatabase {
   /** Proven reads, as of the last time that the primary was asked. */
   private readonly readsLast = new WeakSet<Statement>()
   private readonly listenerSpec: { url: string } & DatabaseSpec
+  private readonly insight: Insight | undefined
 
   /** `isRepeatable`: proven to change nothing. Functions may write, and no text says which: left out, the server is asked. */
   constructor(
@@ -87,8 +72,10 @@ export class PostgresDatabase {
     breaker: BreakerOptions = BREAKER_DEFAULTS,
     written: (database: string, oids: readonly number[]) => void = () => {},
     isRepeatable?: (statement: Statement) => boolean,
+    insight?: Insight,
   ) {
     this.spec = spec
+    this.insight = insight
     this.underway = underway
     this.retries = new Retries({
       name: spec.name,
@@ -159,6 +146,7 @@ export class PostgresDatabase {
   /** Takes one autocommit statement; the answer goes to `replies`, under the frame's ticket. Throws BAD_REQUEST. */
   query(frame: QueryFrame, replies: Replies, nowMs: number): void {
     const statement = this.statements.of(frame.sql)
+    this.insight?.see(statement, this.spec.name)
     const { ticket, correlationId, bytes, start, end } = frame
     const { params, spec } = this
     params.keep(bytes, start, end)
@@ -169,8 +157,8 @@ export class PostgresDatabase {
     job.paramsEnd = params.end
     job.acquireUntilMs = Math.min(deadlineMs, nowMs + spec.acquireTimeoutMs)
     if (frame.priority !== undefined) job.priority = frame.priority
+    job.client = frame.client ?? 0
     if (this.cluster !== undefined) {
-      job.client = frame.client ?? 0
       job.isRead = this.mayLeave(statement)
       job.isFresh = frame.isFresh === true
     }
@@ -299,7 +287,10 @@ export class PostgresDatabase {
       this.cluster.ended(server, job, error)
       if (error !== undefined && this.goesOn(server, job, error)) return true
     }
-    return this.retries.ended(job, error)
+    const isLeft = this.retries.ended(job, error)
+    if (!isLeft && error !== undefined)
+      job.statement.mark?.recorder.failed(job, error, monotonicMs() - job.sentMs)
+    return isLeft
   }
 
   private goesOn(server: Server, job: SharedJob, error: HearthError): boolean {
@@ -379,9 +370,11 @@ export class PostgresDatabase {
       if (!Array.isArray(params))
         throw new HearthError('BAD_REQUEST', 'params must be an array', { correlationId })
       const timeoutMs = Math.max(1, deadlineMs - monotonicMs())
+      const asked = { sql: statement.sql, params, timeoutMs, correlationId, priority: job.priority }
       const task = server.pool.start(
-        { sql: statement.sql, params, timeoutMs, correlationId, priority: job.priority },
+        { ...asked, onSent: nowMs => (job.sentMs = nowMs) },
         body => {
+          statement.mark?.recorder.ranAlone(job, body)
           if (!underway.end(ticket)) return
           this.ended(server, job, undefined)
           replies.reply(REPLIES.ROWS.code, ticket, body)

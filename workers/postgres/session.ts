@@ -75,6 +75,7 @@ export function plain(sql: string): Statement {
     uses: 1,
     expectedMs: 0,
     isShort: false,
+    mark: undefined,
   }
 }
 

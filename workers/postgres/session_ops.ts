@@ -11,12 +11,16 @@ import { decodeValue, encodeValue } from '../../engine/protocol/payload.ts'
 import { BEGIN_FLAGS, OPS, REPLIES } from '../../engine/protocol/spec.ts'
 import type { Replies, RequestFrame } from '../handler.ts'
 import type { Admission, Side } from './admission.ts'
+import { beginText } from './begin_text.ts'
 import { Copy } from './copy.ts'
 import { Cursor, checkStreamable } from './cursor.ts'
 import { Handles } from './handles.ts'
+import type { Insight } from './insight/insight.ts'
+import { recorded } from './insight/recorded.ts'
 import type { Listener } from './listener.ts'
 import { toParameters } from './parameters.ts'
 import type { Pool } from './pool.ts'
+import type { ReadResult } from './results.ts'
 import type { Analysed, SessionWrites } from './session_writes.ts'
 import { commented } from './statement.ts'
 import { Transaction, type TransactionLimits } from './transaction.ts'
@@ -75,12 +79,15 @@ export class SessionOps {
   private readonly writes: SessionWrites
   private readonly reader = new BodyReader()
   private readonly handles = new Handles<Open>()
+  private readonly insight: Insight
 
   constructor(
     databaseOf: (name: string, correlationId: string) => Exclusive,
     underway: Underway,
     writes: SessionWrites,
+    insight: Insight,
   ) {
+    this.insight = insight
     this.databaseOf = databaseOf
     this.underway = underway
     this.writes = writes
@@ -162,18 +169,17 @@ export class SessionOps {
     const timeoutMs = reader.uint()
     const correlationId = reader.text()
     const sql = reader.text()
+    const paramsAt = reader.at
     const params = toParameters(paramsOf(frame, reader))
     const { transaction } = this.get(handle, 'transaction')
     const statement = transaction.pool.statements.inside(sql)
     this.writes.runs(handle, statement)
-    const task = transaction.run({
-      statement: commented(statement, correlationId),
-      params,
-      correlationId,
-      timeoutMs,
-      resolve: ({ body }) => answer(REPLIES.ROWS.code, body),
-      reject: refuse,
-    })
+    this.insight.see(statement, transaction.pool.spec.name)
+    const resolve = ({ body }: ReadResult) => answer(REPLIES.ROWS.code, body)
+    const sent = commented(statement, correlationId)
+    const step = { statement: sent, params, correlationId, timeoutMs, resolve, reject: refuse }
+    const isRecorded = statement.mark !== undefined
+    const task = transaction.run(isRecorded ? recorded(step, frame, paramsAt, statement) : step)
     this.underway.set(frame.ticket, task)
   }
 
@@ -376,25 +382,4 @@ function paramsOf(frame: RequestFrame, reader: BodyReader): unknown[] {
   const params = decodeValue(frame.bytes, reader.raw(), frame.end)
   if (Array.isArray(params)) return params
   throw new HearthError('BAD_REQUEST', 'params must be an array')
-}
-
-const ISOLATIONS: ReadonlySet<string> = new Set([
-  'read uncommitted',
-  'read committed',
-  'repeatable read',
-  'serializable',
-])
-
-function beginText(isolation: string, flags: number): string {
-  if (isolation !== '' && !ISOLATIONS.has(isolation)) {
-    const known = [...ISOLATIONS].join(', ')
-    throw new HearthError(
-      'BAD_REQUEST',
-      `no isolation is called "${isolation}"; there are ${known}`,
-    )
-  }
-  const level = isolation === '' ? '' : ` isolation level ${isolation}`
-  const mode = (flags & BEGIN_FLAGS.readOnly) !== 0 ? ' read only' : ''
-  const patience = (flags & BEGIN_FLAGS.deferrable) !== 0 ? ' deferrable' : ''
-  return `begin${level}${mode}${patience}`
 }

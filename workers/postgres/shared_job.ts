@@ -49,6 +49,8 @@ export interface SharedJob {
   isFresh: boolean
   /** How often it was given to another server. */
   moves: number
+  /** Rows of its answer, once that is there; below 0: nobody has looked. */
+  rows: number
 }
 
 /** A job that has not been placed; its parameters are set by whoever keeps them. */
@@ -85,6 +87,7 @@ export function jobOf(
     isRead: false,
     isFresh: false,
     moves: 0,
+    rows: -1,
   }
 }
 

@@ -35,7 +35,7 @@ import { LaneWatch } from './lane_watch.ts'
 import type { PoolFigures } from './pool_figures.ts'
 import type { SharedJob } from './shared_job.ts'
 import { SharedQueue } from './shared_queue.ts'
-import { learnDuration, PREPARE_AGAIN } from './statement.ts'
+import { PREPARE_AGAIN } from './statement.ts'
 
 /** An own cancel may meet a statement that was sent after the one it was meant for, up to so much later. */
 const STRAY_CANCEL_MS = 2_000
@@ -158,7 +158,7 @@ export class SharedPool implements LaneEvents {
 
   turned(lane: Lane): void {
     const nowMs = this.figures.turned()
-    this.learn(lane, nowMs)
+    lane.learn(nowMs)
     if (lane.inflight > 0) {
       lane.headSinceMs = nowMs
       if (lane.head?.isUnwanted) this.cancelHead(lane, nowMs)
@@ -330,15 +330,6 @@ export class SharedPool implements LaneEvents {
       lane.idleSinceMs = monotonicMs()
       if (problem === undefined) this.serve(lane.idleSinceMs)
     })
-  }
-
-  /** How long the statements of a batch took, as far as can be told: whether they are short. */
-  private learn(lane: Lane, nowMs: number): void {
-    const { batch } = lane
-    if (batch.length === 0) return
-    const eachMs = (nowMs - lane.headSinceMs) / batch.length
-    for (const statement of batch) learnDuration(statement, eachMs)
-    batch.length = 0
   }
 
   private refused(lane: Lane, job: SharedJob, bytes: Buffer, start: number, end: number): void {

@@ -7,6 +7,7 @@
 import { createHash } from 'node:crypto'
 import { HearthError } from '../../engine/errors.ts'
 import { commentOf } from '../../engine/trace_context.ts'
+import type { Mark } from './insight/recorder.ts'
 
 export interface Statement {
   readonly sql: string
@@ -28,6 +29,8 @@ export interface Statement {
   expectedMs: number
   /** It has shown itself short enough to share a connection with others. */
   isShort: boolean
+  /** Where its figures are; undefined: it is not recorded. */
+  mark: Mark | undefined
 }
 
 /** A statement that takes less is short: what waits behind a few of them waits no longer than a planner's mood. */
@@ -139,6 +142,7 @@ function examine(sql: string): Statement {
     uses: 0,
     expectedMs: Number.NaN,
     isShort: false,
+    mark: undefined,
   }
 }
 

@@ -19,6 +19,8 @@ export interface Step {
   readonly timeoutMs: number
   resolve(result: ReadResult): void
   reject(error: HearthError): void
+  /** Told when it is given to the connection. */
+  readonly sent?: () => void
   /** In place of sending the statement: whoever speaks with the server himself, and calls back as a statement would. */
   readonly perform?: (member: Member, answered: Answered) => void
   /** With `perform`: it is to come to an end, and to call back. */

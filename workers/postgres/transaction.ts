@@ -220,6 +220,7 @@ export class Transaction implements Borrower {
       this.waitsFor('server')
       return perform(member, answered)
     }
+    step.sent?.()
     const untilMs = monotonicMs() + (timeoutMs || this.pool.spec.statementTimeoutMs)
     this.pool.run(member, statement, params, Math.min(untilMs, this.untilMs), answered, true)
   }
