@@ -17,6 +17,7 @@ import {
 } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { bundlePage } from './build_page.mjs'
 import { bundleProgram } from './build_parts.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
@@ -143,7 +144,8 @@ async function bundleAll() {
     }),
   ])
   const inputs = bundles.flatMap(({ metafile }) => Object.keys(metafile.inputs))
-  writeLicenses([...programs.flat(), ...inputs])
+  const page = await bundlePage(esbuild, { root, dist })
+  writeLicenses([...programs.flat(), ...inputs, ...page])
   // The SQL parser of `hearth migrate`: its code is in cli.mjs and looks for this beside itself.
   copyFileSync(
     from('node_modules/libpg-query/wasm/libpg-query.wasm'),

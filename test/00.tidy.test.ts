@@ -148,13 +148,14 @@ const ONLY_IMPORTER: Record<string, string> = {
   'pg-native': 'workers/postgres/connection_dial.ts',
   piscina: 'engine/pool/pool.ts',
   'smol-toml': 'engine/config/toml.ts',
+  uplot: 'engine/observe/page/browser/chart.ts',
 }
 
 /** Calls that one file alone makes, because it holds what makes them safe. */
 const ONLY_CALLER = [
   {
     call: /\b(Date\.now|performance\.now)\(/,
-    files: ['engine/clock.ts'],
+    files: ['engine/clock.ts', 'engine/observe/page/browser/clock.ts'],
     instead: 'engine/clock.ts',
   },
   {
@@ -180,6 +181,7 @@ const ENTRIES = [
   'bench/macro/peers.ts',
   'bench/macro/load.ts',
   'bench/macro/replicas.ts',
+  'test/page_pictures.ts',
   'test/run.ts',
 ]
 

@@ -87,9 +87,38 @@ test('every route of the contract answers, and health tells each part', async ()
   const { metrics } = await json<{ metrics: object }>('/metrics/json')
   assert.ok('hearth_clients' in metrics)
   assert.match(await (await fetch(new URL('/metrics', url))).text(), /^# HELP hearth_/)
-  const page = await fetch(url)
-  assert.match(page.headers.get('content-security-policy')!, /default-src 'none'/)
-  assert.match(await page.text(), /<!doctype html>/)
+  assert.ok((await json<string[]>('/page/paths')).includes('/series'))
+  assert.deepEqual(await json('/insight/slow'), { slow: [] })
+})
+
+test('the page and its files are kept by a browser that asks whether they are still the same', async () => {
+  const FILES = {
+    '/': /^text\/html/,
+    '/page/page.js': /^text\/javascript/,
+    '/page/page.css': /^text\/css/,
+    '/page/icon.svg': /^image\/svg\+xml$/,
+  }
+  for (const [path, type] of Object.entries(FILES)) {
+    const first = await fetch(new URL(path, url))
+    assert.equal(first.status, 200, path)
+    assert.match(first.headers.get('content-type')!, type)
+    assert.match(
+      first.headers.get('content-security-policy')!,
+      /default-src 'none'; script-src 'self'/,
+    )
+    assert.equal(first.headers.get('cache-control'), 'no-cache')
+    const etag = first.headers.get('etag')!
+    const { length } = Buffer.from(await first.arrayBuffer())
+    const again = await ask(`GET ${path} HTTP/1.1`, `If-None-Match: "other", W/${etag}`)
+    assert.match(
+      again,
+      new RegExp(`^HTTP/1.1 304 .*\r\nContent-Length: ${length}\r\n.*\r\n\r\n$`, 's'),
+    )
+    assert.equal(statusOf(await ask(`GET ${path} HTTP/1.1`, 'If-None-Match: "other"')), 200)
+  }
+  const html = await (await fetch(url)).text()
+  assert.match(html, /<!doctype html>/)
+  assert.doesNotMatch(html, /(src|href)="(https?:)?\/\/|<script>|style=/, 'nothing from elsewhere')
 })
 
 test('services that are registered are parts of health, and one that is down degrades it', async () => {

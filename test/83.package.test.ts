@@ -23,8 +23,9 @@ const CONTENT = [
   /^dist\/(daemon|worker)(\.\w+)?\.cjs$|^dist\/worker\.js$/,
   /^dist\/libpg-query\.wasm$/,
   /^dist\/(package\.json|LICENSES\.txt)$/,
+  /^dist\/page\/(index\.html|page\.(css|js)|icon\.svg)$/,
   /^dist\/types\/(engine|native-bindings)\/.*\.d\.ts$/,
-  /^engine\/(build\.mjs|build_parts\.mjs|cli\/hearth\.cjs|dev\/home-readings\.(csv|README\.md))$/,
+  /^engine\/(build(_page|_parts)?\.mjs|cli\/hearth\.cjs|dev\/home-readings\.(csv|README\.md))$/,
   /^native-bindings\/(build\.mjs|src\/\w+\.[ch]|prebuilds\/linux-\w+\/hearth\.node)$/,
 ]
 const BUNDLED = [
@@ -35,6 +36,7 @@ const BUNDLED = [
   'pg-types',
   'piscina',
   'smol-toml',
+  'uplot',
 ]
 
 const SCRIPT = `

@@ -210,6 +210,18 @@ transaction that is rolled back; where hypopg is installed it needs no copy.`,
     },
     load: () => import('./commands/stats.ts'),
   },
+  top: {
+    operands: [],
+    summary: 'the same live, with the last minutes, latencies, breakers and services',
+    details: `Keys: q quits, p pauses, the arrows scroll, Tab goes to the next part. Where the output is no
+terminal, and with --once or --json, it looks once.`,
+    options: {
+      once: { doc: 'print it once and end' },
+      ...SOCKET_OPTION,
+      ...JSON_OPTION,
+    },
+    load: () => import('./commands/top.ts'),
+  },
   health: {
     operands: [],
     summary: 'health, overall and by part; exits with 1 unless all is ok',

@@ -1,8 +1,10 @@
 /** Table: rows of text in aligned columns, and figures as people read them.
- *  Owns:   widths and units.   Thread: any.
+ *  Owns:   widths.   Not here: units (observe/view/units.ts).   Thread: any.
  *  Holds:  a cell is one line; colours count for no width. */
 
 import { stripVTControlCharacters } from 'node:util'
+
+export { bytes, count, duration, share, uptime } from '../observe/view/units.ts'
 
 export interface Column {
   readonly title: string
@@ -40,39 +42,4 @@ function widthOf(cell: string): number {
   let width = 0
   for (const _ of stripVTControlCharacters(cell)) width++
   return width
-}
-
-/** 12345 → `12 345`. */
-export function count(value: number): string {
-  return String(value).replace(/\B(?=(\d{3})+$)/g, ' ')
-}
-
-/** 3250585 → `3.1 MiB`. */
-export function bytes(value: number): string {
-  if (value < 1024) return `${value} B`
-  const units = ['KiB', 'MiB', 'GiB', 'TiB']
-  let scaled = value / 1024
-  let at = 0
-  for (; scaled >= 1024 && at < units.length - 1; at++) scaled /= 1024
-  return `${scaled.toFixed(1)} ${units[at]}`
-}
-
-/** 0.0834 → `83 µs`, 1.94 → `1.9 ms`, 2300 → `2.3 s`. */
-export function duration(ms: number): string {
-  if (ms < 0.9995) return `${Math.round(ms * 1_000)} µs`
-  if (ms < 100) return `${ms.toFixed(1)} ms`
-  return ms < 1_000 ? `${Math.round(ms)} ms` : `${(ms / 1_000).toFixed(1)} s`
-}
-
-/** 754321 → `12m 34s`. */
-export function uptime(ms: number): string {
-  const seconds = Math.floor(ms / 1_000)
-  const [days, hours, minutes] = [seconds / 86_400, seconds / 3_600, seconds / 60].map(Math.floor)
-  if (days! > 0) return `${days}d ${hours! % 24}h`
-  if (hours! > 0) return `${hours}h ${minutes! % 60}m`
-  return minutes! > 0 ? `${minutes}m ${seconds % 60}s` : `${seconds}s`
-}
-
-export function share(part: number, whole: number): string {
-  return whole === 0 ? '-' : `${((100 * part) / whole).toFixed(1)} %`
 }

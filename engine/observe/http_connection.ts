@@ -166,6 +166,7 @@ function headOf({ status, type, body, headers = {} }: HttpAnswer, keepsAlive: bo
 
 const REASONS: Readonly<Record<number, string>> = {
   200: 'OK',
+  304: 'Not Modified',
   400: 'Bad Request',
   403: 'Forbidden',
   404: 'Not Found',

@@ -12,6 +12,8 @@ export interface HttpRequest {
   /** As in the header, lower case, with its port; '' in HTTP/1.0 without one. */
   readonly host: string
   readonly keepsAlive: boolean
+  /** The ETags that whoever asks has already, as in the header; '' without one. */
+  readonly ifNoneMatch: string
 }
 
 /** Why a request is refused: a status, and words for whoever sent it. */
@@ -49,7 +51,8 @@ export function readRequest(head: string): HttpRequest | HttpRefusal {
   const connection = (headers.get('connection') ?? '').toLowerCase()
   const keepsAlive =
     minor === '0' ? /\bkeep-alive\b/.test(connection) : !/\bclose\b/.test(connection)
-  return { method, path, query: new URLSearchParams(query), host, keepsAlive }
+  const ifNoneMatch = headers.get('if-none-match') ?? ''
+  return { method, path, query: new URLSearchParams(query), host, keepsAlive, ifNoneMatch }
 }
 
 /** By lower-case name. Of what matters here nothing may come twice. */

@@ -72,6 +72,13 @@ export class Observer {
     return (servers ?? []) as ServerMetrics[]
   }
 
+  /** The slow log without parameters, newest first; null: no database, or query insight is off. */
+  async slow(): Promise<object[] | null> {
+    const found = await this.parts.pool.insight('slow')
+    if (!Array.isArray(found)) return null
+    return found.map(({ params: _, ...statement }) => statement)
+  }
+
   health(): Promise<Health> {
     return this.parts.health()
   }

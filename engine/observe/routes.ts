@@ -5,21 +5,29 @@
 
 import type { ServerMetrics, Status } from '../figures.ts'
 import type { HttpAnswer, HttpRoutes } from './http_connection.ts'
+import type { HttpRequest } from './http_request.ts'
 import type { Observer } from './observer.ts'
+import type { PageFile } from './page/page.ts'
 import { PROMETHEUS_TYPE, prometheusText } from './prometheus.ts'
 
-type Route = (observer: Observer, query: URLSearchParams) => Promise<HttpAnswer> | HttpAnswer
+type Route = (observer: Observer, request: HttpRequest) => Promise<HttpAnswer> | HttpAnswer
 
 /** By path; the page helps itself from these. */
 export const ROUTES: Readonly<Record<string, Route>> = {
-  '/': async () => (await import('./page/page.ts')).page(),
+  '/': (_, request) => pageFile('index.html', request),
+  '/page/page.js': (_, request) => pageFile('page.js', request),
+  '/page/page.css': (_, request) => pageFile('page.css', request),
+  '/page/icon.svg': (_, request) => pageFile('icon.svg', request),
+  '/page/paths': () => json(Object.keys(ROUTES)),
   '/metrics': async observer => ({
     status: 200,
     type: PROMETHEUS_TYPE,
     body: prometheusText(await observer.collect()),
   }),
   '/metrics/json': async observer => json(await observer.metrics()),
-  '/series': (observer, query) => json(observer.seriesSince(Number(query.get('since') ?? 0) || 0)),
+  '/series': (observer, { query }) =>
+    json(observer.seriesSince(Number(query.get('since') ?? 0) || 0)),
+  '/insight/slow': async observer => json({ slow: await observer.slow() }),
   '/health': async observer => {
     const health = await observer.health()
     return json(health, statusOf(health.status))
@@ -69,8 +77,12 @@ export const ROUTES: Readonly<Record<string, Route>> = {
 }
 
 export function routesOf(observer: Observer): HttpRoutes {
-  return ({ path, query }) =>
-    Object.hasOwn(ROUTES, path) ? ROUTES[path]!(observer, query) : undefined
+  return request =>
+    Object.hasOwn(ROUTES, request.path) ? ROUTES[request.path]!(observer, request) : undefined
+}
+
+async function pageFile(name: PageFile, { ifNoneMatch }: HttpRequest): Promise<HttpAnswer> {
+  return (await import('./page/page.ts')).pageFile(name, ifNoneMatch)
 }
 
 function json(value: unknown, status = 200): HttpAnswer {

@@ -18,7 +18,8 @@ import {
 } from '../limits.ts'
 import { log } from '../log.ts'
 import { WORKER_ENTRY } from '../paths.ts'
-import { decodeValue } from '../protocol/payload.ts'
+import { textBytesMax, writeText } from '../protocol/body.ts'
+import { decodeValue, encodeValue } from '../protocol/payload.ts'
 import { OPS, REPLIES } from '../protocol/spec.ts'
 import { Lease, type Receiver } from './lease.ts'
 import type { Kinds, WorkerKind, WorkerTask } from './worker_task.ts'
@@ -95,6 +96,15 @@ export class WorkerPool {
   /** The same, and what only metrics want: `servers` has ServerMetrics of each. */
   metrics(): Promise<Record<string, Record<string, unknown>>> {
     return this.askAll(OPS.METRICS.code)
+  }
+
+  /** What query insight answers to a question without options, such as `slow`; undefined: there is none. */
+  async insight(question: string): Promise<unknown> {
+    const lease = this.leaseOf('postgres')
+    if (lease === undefined) return undefined
+    const text = Buffer.alloc(textBytesMax(question))
+    const body = Buffer.concat([text.subarray(0, writeText(text, 0, question)), encodeValue({})])
+    return await ask(lease, OPS.INSIGHT.code, 1_000, readResult, body).catch(() => undefined)
   }
 
   private async askAll(op: number): Promise<Record<string, Record<string, unknown>>> {
@@ -262,27 +272,39 @@ async function isAnswering(seat: Seat, deadlineMs: number): Promise<boolean> {
 
 const FULL_RING_MS = 20
 
-function askFigures(lease: Lease, op: number): Promise<Record<string, Record<string, unknown>>> {
-  return ask(lease, op, 1_000, reply =>
-    reply.op === REPLIES.RESULT.code
-      ? (decodeValue(reply.bytes, reply.start, reply.end) as never)
-      : {},
-  )
+async function askFigures(
+  lease: Lease,
+  op: number,
+): Promise<Record<string, Record<string, unknown>>> {
+  return ((await ask(lease, op, 1_000, readResult)) ?? {}) as never
+}
+
+/** Undefined: it was an error. */
+function readResult({ op, bytes, start, end }: Answer): unknown {
+  return op === REPLIES.RESULT.code ? decodeValue(bytes, start, end) : undefined
 }
 
 function askStop(lease: Lease): Promise<void> {
   return ask(lease, OPS.STOP.code, Infinity, () => undefined)
 }
 
+interface Answer {
+  readonly op: number
+  readonly bytes: Buffer
+  readonly start: number
+  readonly end: number
+}
+
 function ask<T>(
   lease: Lease,
   op: number,
   timeoutMs: number,
-  read: (reply: { op: number; bytes: Buffer; start: number; end: number }) => T,
+  read: (reply: Answer) => T,
+  body: Buffer = EMPTY,
 ): Promise<T> {
   const { promise, resolve, reject } = Promise.withResolvers<T>()
   const receiver: Receiver = { receive: reply => resolve(read(reply)), fail: reject }
-  if (!lease.send(op, receiver, undefined, 0, 0, EMPTY, 0, 0)) {
+  if (!lease.send(op, receiver, undefined, 0, 0, body, 0, body.length)) {
     reject(new HearthError('UNAVAILABLE', 'the worker takes no requests now'))
   }
   lease.publish()

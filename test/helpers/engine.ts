@@ -307,7 +307,7 @@ function isCurrent(): boolean {
   )
   const sources = ['engine', 'workers'].flatMap(folder =>
     readdirSync(join(PROJECT, folder), { recursive: true, encoding: 'utf8' })
-      .filter(name => /\.(ts|mjs)$/.test(name))
+      .filter(name => /\.(ts|mjs|html|css|svg)$/.test(name))
       .map(name => join(PROJECT, folder, name)),
   )
   return sources.every(file => modifiedMs(file) <= builtMs)
