@@ -121,6 +121,12 @@ async function bundleAll() {
       entryPoints: [from('node_modules/piscina/dist/worker.js')],
       outfile: join(dist, 'worker.js'),
     }),
+    // A process that lives as long as a batch of alerts takes to be sent.
+    esbuild.build({
+      ...cjs,
+      entryPoints: [from('engine/observe/alerts/sender/main.ts')],
+      outfile: join(dist, 'alert_sender.cjs'),
+    }),
     esbuild.build({
       ...esm,
       entryPoints: [from('engine/index.ts')],

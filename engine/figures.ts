@@ -141,6 +141,10 @@ export interface ServerMetrics {
   idle: number
   inUse: number
   waiting: number
+  /** 0 to 1: how much of what its connections can carry is taken. */
+  utilization: number
+  /** It has a connection, or no attempt to open one has failed since it had. */
+  isUp: boolean
   breakers: Record<string, { state: string; transitions: Record<string, number> }>
   /** Waits for a connection, and statements from the send to the answer. */
   acquire: HistogramFigures
@@ -189,6 +193,46 @@ export interface ServiceFigures {
   calls: number
   failedCalls: number
   breaker: BreakerFigures
+}
+
+/** One alert of the engine's own. */
+export interface AlertFigures {
+  alert: string
+  /** Which pool, breaker, replica …; '' for the engine. */
+  subject: string
+  severity: 'critical' | 'warning'
+  summary: string
+  advice: string
+  /** Base units; null: not known. */
+  value: number | null
+  threshold: number
+  /** Since 1970. */
+  sinceMs: number
+  /** When it was over; null: it is not. */
+  untilMs: number | null
+  /** When it was last sent; null: it was not, since the daily cap was reached or no channel is configured. */
+  sentMs: number | null
+}
+
+/** What `hearth.alerts()` and `GET /alerts` give. */
+export interface AlertsJson {
+  /** False: alerts are not configured. */
+  isOn: boolean
+  /** The worst first. */
+  active: AlertFigures[]
+  /** Those that are over, the newest first. */
+  recent: AlertFigures[]
+  channels: string[]
+  /** Sent within the last 24 hours, against alerts.daily_cap. */
+  sentToday: number
+  dailyCap: number
+}
+
+/** What one channel answered to a test message. */
+export interface ChannelAnswer {
+  channel: string
+  isSent: boolean
+  answer: string
 }
 
 export type Status = 'ok' | 'degraded' | 'down'

@@ -237,6 +237,7 @@ export class Engine {
           sources: this.metricSources,
           clientCount: () => this.listener.sessions.size,
           uptimeMs: () => this.overview.uptimeMs(),
+          stateDir: this.config.engine.stateDir,
           phase: () => this.phase,
           health: () => this.overview.health(),
         }),
@@ -286,6 +287,7 @@ export class Engine {
       await this.listener.listen()
       setState(this.segment, STATE.live)
       this.phase = 'serving'
+      if (this.config.alerts.enabled) await (await this.observer()).openAlerts(this.config)
     } catch (error) {
       await this.close()
       throw error

@@ -3,8 +3,9 @@
  *  Holds:  a violation is told as path:line and what to do, all of them at once. */
 
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { describe, test } from 'node:test'
-import { emitted, render, renderReadme } from '../engine/protocol/emit.ts'
+import { emitted, render, renderReadme, renderRules } from '../engine/protocol/emit.ts'
 import {
   exists,
   headerOf,
@@ -17,6 +18,7 @@ import {
 } from './helpers/sources.ts'
 
 const LEAVES = [
+  'engine/alert_names.ts',
   'engine/assert.ts',
   'engine/breaker/breaker.ts',
   'engine/breaker/call_window.ts',
@@ -52,7 +54,13 @@ interface Rule {
 const MAY_IMPORT: Record<string, Rule> = {
   'engine/native.ts': { values: ['native-bindings'] },
   'engine/protocol': { values: [] },
-  'engine/protocol/emit.ts': { values: ['engine/observe/metric_spec.ts'] },
+  'engine/protocol/emit.ts': {
+    values: [
+      'engine/observe/metric_spec.ts',
+      'engine/observe/alerts/alert_spec.ts',
+      'engine/observe/alerts/prometheus_rules.ts',
+    ],
+  },
   'engine/ring': { values: ['engine/protocol/header.ts'] },
   'engine/cache': { values: ['native-bindings'] },
   'engine/config': { values: [], types: ['engine/pool/worker_task.ts'] },
@@ -145,6 +153,7 @@ const ONLY_IMPORTER: Record<string, string> = {
   hyperid: 'engine/correlation.ts',
   'libpg-query': 'engine/migrate/parser.ts',
   msgpackr: 'engine/protocol/payload.ts',
+  nodemailer: 'engine/observe/alerts/sender/email.ts',
   'pg-native': 'workers/postgres/connection_dial.ts',
   piscina: 'engine/pool/pool.ts',
   'smol-toml': 'engine/config/toml.ts',
@@ -172,6 +181,7 @@ const ENTRIES = [
   'engine/client/keyv.ts',
   'engine/build.mjs',
   'engine/cli/hearth.cjs',
+  'engine/observe/alerts/sender/main.ts',
   'engine/protocol/emit.ts',
   'native-bindings/build.mjs',
   'native-bindings/libpq/index.cjs',
@@ -335,6 +345,8 @@ test('generated files are fresh', () => {
     renderReadme(),
     'README.md is stale: run `npm run emit`',
   )
+  for (const [file, text] of Object.entries(renderRules()))
+    assert.equal(readFileSync(file, 'utf8'), text, `${file} is stale: run \`npm run emit\``)
 })
 
 function linesMax({ path }: Source): number {

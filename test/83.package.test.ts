@@ -20,18 +20,20 @@ const TARBALL_BYTES_MAX = 1536 * 1024
 const CONTENT = [
   /^(LICENSE|README\.md|package\.json)$/,
   /^dist\/(index|client|cli|keyv)\.mjs$/,
-  /^dist\/(daemon|worker)(\.\w+)?\.cjs$|^dist\/worker\.js$/,
+  /^dist\/(daemon|worker)(\.\w+)?\.cjs$|^dist\/worker\.js$|^dist\/alert_sender\.cjs$/,
   /^dist\/libpg-query\.wasm$/,
   /^dist\/(package\.json|LICENSES\.txt)$/,
   /^dist\/page\/(index\.html|page\.(css|js)|icon\.svg)$/,
   /^dist\/types\/(engine|native-bindings)\/.*\.d\.ts$/,
   /^engine\/(build(_page|_parts)?\.mjs|cli\/hearth\.cjs|dev\/home-readings\.(csv|README\.md))$/,
+  /^engine\/deploy\/(grafana\/\w+\.json|prometheus\/[\w.-]+\.yml)$/,
   /^native-bindings\/(build\.mjs|src\/\w+\.[ch]|prebuilds\/linux-\w+\/hearth\.node)$/,
 ]
 const BUNDLED = [
   'hyperid',
   'libpg-query',
   'msgpackr',
+  'nodemailer',
   'pg-native',
   'pg-types',
   'piscina',

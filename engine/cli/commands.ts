@@ -228,6 +228,23 @@ terminal, and with --once or --json, it looks once.`,
     options: { ...SOCKET_OPTION, ...JSON_OPTION },
     load: () => import('./commands/health.ts'),
   },
+  alert: {
+    operands: ['WHAT'],
+    summary: 'alerts that fire and that are over; a test message to every channel',
+    details: `WHAT is list or test.
+list shows what fires now and what is over, and exits with 1 when anything fires.
+test has the engine send a message through each configured channel, and says what each answered;
+it exits with 1 unless all of them took it.`,
+    options: {
+      channel: {
+        value: 'NAME',
+        doc: 'test: only this one: email, slack, pagerduty, ntfy, webhook',
+      },
+      ...SOCKET_OPTION,
+      ...JSON_OPTION,
+    },
+    load: () => import('./commands/alert.ts'),
+  },
   config: {
     operands: [],
     summary: 'the configuration in force and where each value is from; secrets masked',

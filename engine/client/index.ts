@@ -8,7 +8,14 @@ import { EventEmitter } from 'node:events'
 import { monotonicMs } from '../clock.ts'
 import { clientSocketPath } from '../config/socket_path.ts'
 import { HearthError } from '../errors.ts'
-import type { EngineStats, Health, MetricsJson, SeriesJson } from '../figures.ts'
+import type {
+  AlertsJson,
+  ChannelAnswer,
+  EngineStats,
+  Health,
+  MetricsJson,
+  SeriesJson,
+} from '../figures.ts'
 import { OPS } from '../protocol/spec.ts'
 import { contextText, type TraceContext } from '../trace_context.ts'
 import { Cache } from './cache.ts'
@@ -18,7 +25,7 @@ import { GetOrSet } from './get_or_set.ts'
 import { Insight } from './insight.ts'
 import { Limits } from './limits.ts'
 import { type Message, type OnMessage, publish, subscribeMessages } from './messages.ts'
-import { SeriesRequest } from './observe_requests.ts'
+import { ALERT_TEST_MS_MAX, AlertTestRequest, SeriesRequest } from './observe_requests.ts'
 import { checkNames } from './options.ts'
 import type { PatternSubscription, SubscribeOptions } from './pattern_subscription.ts'
 import { Reads } from './reads.ts'
@@ -28,7 +35,15 @@ import { SharedMemory } from './shared_memory.ts'
 import { socketStream } from './socket_stream.ts'
 
 export { ERRORS, type ErrorCode, HearthError } from '../errors.ts'
-export type { EngineStats, Health, MetricsJson, SeriesJson } from '../figures.ts'
+export type {
+  AlertFigures,
+  AlertsJson,
+  ChannelAnswer,
+  EngineStats,
+  Health,
+  MetricsJson,
+  SeriesJson,
+} from '../figures.ts'
 export type { TraceContext } from '../trace_context.ts'
 export type { Cache, Entry, GetOrSetOptions, Lookup, SetOptions } from './cache.ts'
 export type { QueryCacheOptions } from './cached_queries.ts'
@@ -207,6 +222,18 @@ export class Hearth extends EventEmitter<{ state: [HearthState, Error?] }> {
    *  after it. Sampling begins with the first call, unless the HTTP side is on. */
   series(sinceMs = 0): Promise<SeriesJson> {
     return this.connection.request(new SeriesRequest(sinceMs)) as Promise<SeriesJson>
+  }
+
+  /** The engine's own alerts: those that fire, and those that are over. */
+  alerts(): Promise<AlertsJson> {
+    return this.connection.request(new PlainRequest(OPS.ALERTS.code)) as Promise<AlertsJson>
+  }
+
+  /** Sends a test message through each configured channel, or through one; resolves with what each answered. Rejects with
+   *  NOT_CONFIGURED where there is none. */
+  testAlerts(channel = ''): Promise<ChannelAnswer[]> {
+    const request = new AlertTestRequest(channel)
+    return this.connection.request(request, ALERT_TEST_MS_MAX) as Promise<ChannelAnswer[]>
   }
 
   /** Resolves once connected, with tier 1 mapped if it can be; rejects with the reason when the first attempt fails. */

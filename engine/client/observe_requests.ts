@@ -2,7 +2,7 @@
  *  Owns:   nothing.   Thread: the client's.
  *  Holds:  what is written is what protocol/observe_spec.ts says. */
 
-import { SCALAR_BYTES_MAX, writeTime } from '../protocol/body.ts'
+import { SCALAR_BYTES_MAX, textBytesMax, writeText, writeTime } from '../protocol/body.ts'
 import { decodeValue } from '../protocol/payload.ts'
 import { OPS } from '../protocol/spec.ts'
 import type { Request } from './inflight.ts'
@@ -22,6 +22,31 @@ export class SeriesRequest implements Request {
 
   write(target: Buffer, at: number): number {
     return writeTime(target, at, this.sinceMs)
+  }
+
+  read(_op: number, bytes: Buffer, start: number, end: number): unknown {
+    return decodeValue(bytes, start, end)
+  }
+}
+
+/** A channel may take ten seconds to answer, and its process a few to start. */
+export const ALERT_TEST_MS_MAX = 30_000
+
+export class AlertTestRequest implements Request {
+  readonly op = OPS.ALERT_TEST.code
+  readonly isRepeatable = false
+  private readonly channel: string
+
+  constructor(channel: string) {
+    this.channel = channel
+  }
+
+  bodyBytesMax(): number {
+    return textBytesMax(this.channel)
+  }
+
+  write(target: Buffer, at: number): number {
+    return writeText(target, at, this.channel)
   }
 
   read(_op: number, bytes: Buffer, start: number, end: number): unknown {

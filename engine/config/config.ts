@@ -65,7 +65,7 @@ type Present<RowType> = RowType extends { type: 'enum'; values: readonly (infer 
   ? Word
   : RowType extends { type: 'boolean' }
     ? boolean
-    : RowType extends { type: 'duration' | 'size' | 'integer' | 'fraction' | 'mode' }
+    : RowType extends { type: 'duration' | 'size' | 'integer' | 'fraction' | 'number' | 'mode' }
       ? number
       : RowType extends { type: 'list' }
         ? readonly string[]

@@ -3,11 +3,16 @@
  *  Holds:  (1) loaded as it is, it changes nothing.  (2) With each `#key` uncommented it says the
  *          defaults, plus the examples of keys that have none. */
 
+import { ALERT_NAMES } from '../alert_names.ts'
 import { PATTERNS } from './keys.ts'
 import { MAIN_DATABASE, type Row } from './schema.ts'
 import { expectedOf, tomlValue } from './value_types.ts'
 
-const EXAMPLE_SERVICE = 'data-api'
+/** What stands for the `*` of a section. */
+const NAMES = [
+  ['services.', 'data-api'],
+  ['alerts.', ALERT_NAMES[0]],
+] as const
 
 /** `# text` explains, `#key = value` is a setting to uncomment: the difference is the space. */
 export function exampleToml(): string {
@@ -18,7 +23,7 @@ export function exampleToml(): string {
   ]
   let section = ''
   for (const { key, row } of PATTERNS) {
-    const name = key.startsWith('services.') ? EXAMPLE_SERVICE : MAIN_DATABASE
+    const name = NAMES.find(([section]) => key.startsWith(section))?.[1] ?? MAIN_DATABASE
     const path = key.replace('*.', `${name}.`).split('.')
     const table = path.slice(0, -1).join('.')
     // A table of a database stays commented out: an empty one would still be a database without a

@@ -3,6 +3,7 @@
  *  Holds:  a path that matches a row matches one row; the names a `*` takes are plain words without
  *          dots. */
 
+import { ALERT_NAMES } from '../alert_names.ts'
 import { MAIN_DATABASE, ROWS, type Row } from './schema.ts'
 
 export type Path = readonly string[]
@@ -112,6 +113,7 @@ function concrete(parts: Path, path: Path): string[] {
     if (part !== '*') return part
     const isTable = index < path.length - 1 && path[0] === parts[0] && isName(path[index]!)
     if (isTable) return path[index]!
+    if (parts[0] === 'alerts') return ALERT_NAMES[0]
     return parts[0] === 'postgres' ? MAIN_DATABASE : '<name>'
   })
 }

@@ -4,9 +4,10 @@
  *  Holds:  a default never gets in the way of a value that was set: it is lowered to fit
  *          instead. */
 
+import { ALERT_NAMES } from '../alert_names.ts'
 import { DEFAULT_ORIGIN, type Draft } from './draft.ts'
 import { PATTERNS } from './keys.ts'
-import { editDistance } from './nearest.ts'
+import { editDistance, nearest } from './nearest.ts'
 import { quoted } from './secrets.ts'
 import { expectedOf, showValue } from './value_types.ts'
 
@@ -54,6 +55,7 @@ export function checkRelations(draft: Draft): void {
   checkSocketLength(draft)
   checkListen(draft)
   warnOfTypoPolicies(draft)
+  checkAlerts(draft)
 }
 
 function checkLimit(draft: Draft, limit: Limit, name: string): void {
@@ -124,6 +126,24 @@ function checkListen(draft: Draft): void {
     return
   const expected = 'an address of loopback, or http.allow_remote = true beside it'
   draft.problem(listen.origin, `http.listen: found ${words}, expected ${expected}`)
+}
+
+/** An alert that is named exists, and a channel is enough to have alerts. */
+function checkAlerts(draft: Draft): void {
+  const channels = ['email.to', 'slack.url', 'pagerduty.key', 'ntfy.url', 'webhook.url']
+  const isSet = (key: string) => draft.settings.get(`alerts.${key}`) !== undefined
+  for (const [key, origin] of draft.mentioned) {
+    const [section, rules, name, ...rest] = key.split('.')
+    if (section !== 'alerts' || rules !== 'rules' || name === undefined || rest.length > 0) continue
+    if ((ALERT_NAMES as readonly string[]).includes(name)) continue
+    draft.problem(
+      origin,
+      `${key}: there is no such alert, the nearest is ${nearest(name, ALERT_NAMES)}`,
+    )
+  }
+  const enabled = PATTERNS.find(({ key }) => key === 'alerts.enabled')!
+  if (!isSet('enabled') && channels.some(isSet))
+    draft.settings.set(enabled.key, { row: enabled.row, value: true, origin: DEFAULT_ORIGIN })
 }
 
 /** Any name makes a policy, so `sesion` is valid; one edit away from a built-in name it is hardly

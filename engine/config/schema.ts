@@ -130,6 +130,25 @@ export const SCHEMA = {
   'services.*.health_interval': { type: 'duration', default: '30s', unbounded: 'off', min: '100ms', max: TIMER_MAX, reloadable: false, doc: 'how often its health is asked for, give or take a tenth; off: never' },
   'services.*.health_tries': { type: 'integer', default: 3, min: 1, max: 100, reloadable: false, doc: 'tries without a 2xx that make it down' },
   'services.*.depends_on': { type: 'list', reloadable: false, example: 'postgres.main', doc: 'other services, or parts of the engine, without which it is degraded' },
+
+  'alerts.enabled': { type: 'boolean', reloadable: false, example: 'true', doc: 'the engine watches itself and says when something is wrong; by default when one of the channels below is configured' },
+  'alerts.host': { type: 'string', reloadable: false, example: 'home', doc: 'what messages call this host; by default its name' },
+  'alerts.daily_cap': { type: 'integer', default: 50, min: 1, max: 10_000, reloadable: false, doc: 'most alerts that are sent within 24 hours; the last says that it is the last' },
+  'alerts.repeat': { type: 'duration', default: '4h', max: TIMER_MAX, reloadable: false, doc: 'an alert that lasts is sent again after this; 0: never' },
+  'alerts.rules.*.enabled': { type: 'boolean', reloadable: false, example: 'true', doc: 'false: this alert is not looked at; README lists their names' },
+  'alerts.rules.*.threshold': { type: 'number', reloadable: false, example: '20', doc: 'when it begins, in seconds, bytes, or a share from 0 to 1' },
+  'alerts.rules.*.clear': { type: 'number', reloadable: false, example: '5', doc: 'when it is over; by default as far from the threshold as in the alert\'s own row' },
+  'alerts.rules.*.for': { type: 'duration', max: '24h', reloadable: false, example: '1m', doc: 'how long it must be so before it is told' },
+  'alerts.email.server': { type: 'endpoint', values: ['smtp:', 'smtps:'], default: 'smtp://localhost:25', reloadable: false, secret: true, doc: 'the mail server: smtps://user:password@host (port 465), or smtp (port 587, with STARTTLS where the server has it; a password is sent in no other way)' },
+  'alerts.email.from': { type: 'string', reloadable: false, example: 'hearth@example.net', doc: 'the sender; by default hearth at this host' },
+  'alerts.email.to': { type: 'list', reloadable: false, example: 'alice@example.net', doc: 'who gets mails' },
+  'alerts.slack.url': { type: 'endpoint', values: ['https:', 'http:'], reloadable: false, secret: true, example: 'https://hooks.slack.com/services/T0/B0/secret', doc: 'an incoming webhook of Slack' },
+  'alerts.pagerduty.key': { type: 'secret', reloadable: false, secret: true, example: '0123456789abcdef0123456789abcdef', doc: 'the integration key of a PagerDuty service (Events API v2)' },
+  'alerts.pagerduty.url': { type: 'endpoint', values: ['https:', 'http:'], default: 'https://events.pagerduty.com/v2/enqueue', reloadable: false, secret: true, doc: 'where PagerDuty takes events; in the EU https://events.eu.pagerduty.com/v2/enqueue' },
+  'alerts.ntfy.url': { type: 'endpoint', values: ['https:', 'http:'], reloadable: false, secret: true, example: 'https://ntfy.sh/a-topic-nobody-guesses', doc: 'a topic of ntfy' },
+  'alerts.ntfy.token': { type: 'secret', reloadable: false, secret: true, example: 'tk_secret', doc: 'an access token, if the topic needs one' },
+  'alerts.webhook.url': { type: 'endpoint', values: ['https:', 'http:'], reloadable: false, secret: true, example: 'https://example.net/hooks/hearth', doc: 'anything that takes a POST of JSON' },
+  'alerts.webhook.token': { type: 'secret', reloadable: false, secret: true, example: 'secret', doc: 'sent as Authorization: Bearer' },
 } as const satisfies Record<string, Row>
 
 export type Schema = typeof SCHEMA

@@ -15,6 +15,13 @@ export function maskUrl(url: string): string {
     .replace(/((?:password|passwd|secret|token)[^=&]*=)[^&]*/gi, `$1${MASK}`)
 }
 
+/** `https://hooks.slack.com/****`: a webhook's path is as good as a password. */
+export function maskEndpoint(url: string): string {
+  if (!URL.canParse(url)) return url === '' ? '' : MASK
+  const { protocol, host } = new URL(url)
+  return `${protocol}//${host}/${MASK}`
+}
+
 /** A found value as a message may quote it: short, on one line, and nothing at all where a secret
  *  could be. */
 export function quoted(value: unknown): string {

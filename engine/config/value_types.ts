@@ -7,7 +7,7 @@
 
 import { isIPv4, isIPv6 } from 'node:net'
 import { resolve } from 'node:path'
-import { maskUrl } from './secrets.ts'
+import { MASK, maskEndpoint, maskUrl } from './secrets.ts'
 import {
   DURATION_EXPECTED,
   durationMs,
@@ -112,6 +112,16 @@ export const VALUE_TYPES = {
     },
     write: String,
   },
+  number: {
+    expected: () => 'a number, such as 20 or 0.8',
+    read: (raw, _spec, context) => {
+      const isText = context.source !== 'override' && typeof raw === 'string'
+      const number = isText && /^\d{1,15}(\.\d{1,9})?$/.test(raw.trim()) ? Number(raw) : raw
+      return typeof number === 'number' && Number.isFinite(number) ? number : new Refused()
+    },
+    write: String,
+    bare: true,
+  },
   mode: {
     expected: () => 'file permissions in octal, such as "0660" or 0o660',
     read: raw => numberFrom(raw, octalNumber),
@@ -167,6 +177,19 @@ export const VALUE_TYPES = {
     expected: () => 'an address with a port, such as 127.0.0.1:9464 or [::1]:9464, or off',
     read: listenWords,
     write: String,
+  },
+  endpoint: {
+    expected: ({ values = [] }) =>
+      `a url that begins with ${values.map(each => `${each}//`).join(' or ')}`,
+    read: endpointUrl,
+    write: String,
+    mask: maskEndpoint,
+  },
+  secret: {
+    expected: () => 'a text without control characters',
+    read: plainText,
+    write: String,
+    mask: text => (text === '' ? '' : MASK),
   },
   servers: {
     expected: () => SERVERS_EXPECTED,
@@ -307,6 +330,15 @@ function listenWords(raw: unknown): string | Refused {
   const [, six, other] = parts
   return (six !== undefined ? isIPv6(six) : other === 'localhost' || isIPv4(other!))
     ? words
+    : new Refused()
+}
+
+function endpointUrl(raw: unknown, { values = [] }: ValueSpec): string | Refused {
+  const text = plainText(raw)
+  if (text instanceof Refused) return text
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  return url !== undefined && values.includes(url.protocol) && url.hostname !== ''
+    ? text
     : new Refused()
 }
 

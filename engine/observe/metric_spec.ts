@@ -26,6 +26,8 @@ export const METRICS = {
   hearth_query_cache_requests_total: { type: 'counter', labels: ['result'], help: 'Statements asked for with cache; result: memory, sqlite, stale, miss, shared (joined one on its way).' },
   hearth_pool_connections: { type: 'gauge', labels: ['pool', 'state'], help: 'Connections to Postgres; state: connecting, idle, in_use.' },
   hearth_pool_waiting: { type: 'gauge', labels: ['pool'], help: 'Requests that wait for a connection.' },
+  hearth_pool_up: { type: 'gauge', labels: ['pool'], help: '0 while it has no connection and the last attempt to open one failed, else 1.' },
+  hearth_pool_utilization_ratio: { type: 'gauge', labels: ['pool'], help: 'How much of what its connections can carry is taken, 0 to 1.' },
   hearth_pool_acquire_duration_seconds: { type: 'histogram', labels: ['pool'], help: 'How long requests waited for a connection.' },
   hearth_query_duration_seconds: { type: 'histogram', labels: ['pool', 'kind'], help: 'From the send of a statement to the answer of the server, be it an error; kind: read, write.' },
   hearth_replica_lag_seconds: { type: 'gauge', labels: ['replica'], help: 'How far a replica is behind the primary.' },
@@ -39,6 +41,7 @@ export const METRICS = {
   hearth_clients: { type: 'gauge', labels: [], help: 'Connections on the socket.' },
   hearth_private_bytes: { type: 'gauge', labels: [], help: 'Memory of the process’s own: RssAnon + RssShmem.' },
   hearth_private_over_node_bytes: { type: 'gauge', labels: [], help: 'The same above a bare Node process.' },
+  hearth_disk_free_bytes: { type: 'gauge', labels: [], help: 'What the disk of the state folder has left for the engine’s user.' },
   hearth_uptime_seconds: { type: 'gauge', labels: [], help: 'Since the start.' },
 } as const satisfies Record<string, MetricSpec>
 

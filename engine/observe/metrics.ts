@@ -3,6 +3,7 @@
  *  Thread: main.
  *  Holds:  what a worker does not tell within a second is left out: a gap in a graph, not a zero. */
 
+import { statfs } from 'node:fs'
 import type { Memory } from '../cache/memory.ts'
 import { ERROR_BY_WIRE } from '../errors.ts'
 import type { QueryCacheFigures, ServerMetrics } from '../figures.ts'
@@ -23,13 +24,17 @@ export interface MetricParts {
   readonly sources: MetricSources
   clientCount(): number
   uptimeMs(): number
+  readonly stateDir: string
 }
 
 type Figures = Record<string, unknown>
 
 /** All metrics as they are now. */
 export async function collect(parts: MetricParts): Promise<Families> {
-  const workers = await parts.pool.metrics()
+  const [workers, diskFreeBytes] = await Promise.all([
+    parts.pool.metrics(),
+    freeBytes(parts.stateDir),
+  ])
   const families = new Families()
   addRequests(families, parts.meter)
   addCache(families, parts, workers['sqlite'])
@@ -39,8 +44,18 @@ export async function collect(parts: MetricParts): Promise<Families> {
   for (const [name, figures] of Object.entries(workers['postgres'] ?? {}))
     families.add('hearth_failovers_total', [name], Number((figures as Figures)['failovers'] ?? 0))
   addEngine(families, parts)
+  if (diskFreeBytes !== undefined) families.add('hearth_disk_free_bytes', [], diskFreeBytes)
   parts.sources.report((name, labels, value) => families.add(name, labels, value))
   return families
+}
+
+/** Of the disk that a folder is on; undefined where that cannot be told. */
+function freeBytes(folder: string): Promise<number | undefined> {
+  return new Promise(resolve =>
+    statfs(folder, (error, found) =>
+      resolve(error === null ? found.bavail * found.bsize : undefined),
+    ),
+  )
 }
 
 function addRequests(families: Families, meter: RequestMeter): void {
@@ -104,6 +119,8 @@ function addServer(families: Families, server: ServerMetrics): void {
   families.add('hearth_pool_connections', [pool, 'idle'], server.idle)
   families.add('hearth_pool_connections', [pool, 'in_use'], server.inUse)
   families.add('hearth_pool_waiting', [pool], server.waiting)
+  families.add('hearth_pool_up', [pool], server.isUp ? 1 : 0)
+  families.add('hearth_pool_utilization_ratio', [pool], server.utilization)
   families.add('hearth_pool_acquire_duration_seconds', [pool], server.acquire)
   families.add('hearth_query_duration_seconds', [pool, 'read'], server.read)
   families.add('hearth_query_duration_seconds', [pool, 'write'], server.write)

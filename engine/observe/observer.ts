@@ -5,7 +5,15 @@
  *  Holds:  (1) one collection at a time for the series; a scrape makes its own.  (2) nothing is sampled before somebody looks. */
 
 import { monotonicMs, wallMs } from '../clock.ts'
-import type { Health, MetricsJson, SeriesJson, ServerMetrics } from '../figures.ts'
+import type {
+  AlertsJson,
+  ChannelAnswer,
+  Health,
+  MetricsJson,
+  SeriesJson,
+  ServerMetrics,
+} from '../figures.ts'
+import type { AlertsConfig } from './alerts/open.ts'
 import type { Families } from './families.ts'
 import { HttpServer } from './http_server.ts'
 import { listenOf, originOf } from './listen.ts'
@@ -28,12 +36,35 @@ export interface Snapshot {
   readonly families: Families
 }
 
+/** What the observer knows of alerts.ts, which is loaded only where alerts are on. */
+export interface ObservedAlerts {
+  list(): AlertsJson
+  test(channel?: string): Promise<ChannelAnswer[]>
+  close(): Promise<void>
+}
+
+interface AlertingConfig {
+  readonly alerts: AlertsConfig
+  readonly engine: { readonly stateDir: string }
+}
+
+const NO_ALERTS: AlertsJson = {
+  isOn: false,
+  active: [],
+  recent: [],
+  channels: [],
+  sentToday: 0,
+  dailyCap: 0,
+}
+
 export class Observer {
   readonly series = new Series()
   /** Undefined before the first. */
   latest: Snapshot | undefined
   /** Where the HTTP side is: http://127.0.0.1:9464; undefined: nowhere. */
   url: string | undefined
+  /** The engine's own, where they are on. */
+  alerts: ObservedAlerts | undefined
   private readonly parts: ObserverParts
   private readonly sampler = new Sampler()
   private readonly timer: NodeJS.Timeout
@@ -66,6 +97,10 @@ export class Observer {
     return this.series.json(sinceMs)
   }
 
+  alertsJson(): AlertsJson {
+    return this.alerts?.list() ?? NO_ALERTS
+  }
+
   /** What the postgres worker tells of each server. */
   async servers(): Promise<ServerMetrics[]> {
     const { servers } = (await this.parts.pool.metrics()) as { servers?: unknown }
@@ -95,8 +130,15 @@ export class Observer {
     this.url = originOf({ ...listen, port })
   }
 
+  /** The engine's own alerts, from its configuration. */
+  async openAlerts({ alerts, engine }: AlertingConfig): Promise<void> {
+    const { openAlerts } = await import('./alerts/open.ts')
+    this.alerts = openAlerts(alerts, engine.stateDir, this)
+  }
+
   async close(): Promise<void> {
     clearInterval(this.timer)
+    await this.alerts?.close()
     await this.server?.close()
   }
 

@@ -5,8 +5,11 @@
 
 import type { Memory } from '../cache/memory.ts'
 import { monotonicMs } from '../clock.ts'
+import { HearthError } from '../errors.ts'
 import type {
+  AlertsJson,
   CacheFigures,
+  ChannelAnswer,
   EngineStats,
   Health,
   LimitFigures,
@@ -96,6 +99,22 @@ export class EngineOverview {
 
   async series(sinceMs: number): Promise<SeriesJson> {
     return (await this.parts.observer()).seriesSince(sinceMs)
+  }
+
+  async alerts(): Promise<AlertsJson> {
+    return (await this.parts.observer()).alertsJson()
+  }
+
+  /** Rejects with NOT_CONFIGURED where there is no such channel; '' means all. */
+  async testAlerts(channel: string): Promise<ChannelAnswer[]> {
+    const { alerts } = await this.parts.observer()
+    const answers = await alerts?.test(channel === '' ? undefined : channel)
+    if (answers !== undefined && answers.length > 0) return answers
+    const words =
+      channel === ''
+        ? 'no channel for alerts is configured (alerts.*)'
+        : `alerts.${channel} is not configured`
+    throw new HearthError('NOT_CONFIGURED', words)
   }
 
   /** All reads so far, by what answered them. */

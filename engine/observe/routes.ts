@@ -28,6 +28,7 @@ export const ROUTES: Readonly<Record<string, Route>> = {
   '/series': (observer, { query }) =>
     json(observer.seriesSince(Number(query.get('since') ?? 0) || 0)),
   '/insight/slow': async observer => json({ slow: await observer.slow() }),
+  '/alerts': observer => json(observer.alertsJson()),
   '/health': async observer => {
     const health = await observer.health()
     return json(health, statusOf(health.status))

@@ -1,7 +1,8 @@
-/** emit: what is written down from the tables: PROTOCOL.md, pg_types.h, and the README's errors, metrics and figures. `npm run emit`
- *  writes them, `--check` compares.
- *  Owns:   PROTOCOL.md, native-bindings/src/pg_types.h, three blocks of README.md.
- *  Not here: the tables (spec.ts, pg_types.ts, ../errors.ts, ../observe/metric_spec.ts, bench/RESULTS.md).
+/** emit: what is written down from the tables: PROTOCOL.md, pg_types.h, Prometheus' rules files, and blocks of the README.
+ *  `npm run emit` writes them, `--check` compares.
+ *  Owns:   PROTOCOL.md, native-bindings/src/pg_types.h, engine/deploy/prometheus/*.rules.yml, four blocks of README.md.
+ *  Not here: the tables (spec.ts, pg_types.ts, ../errors.ts, ../observe/metric_spec.ts, ../observe/alerts/alert_spec.ts,
+ *  bench/RESULTS.md).
  *  Thread: none of the engine's; a tool.
  *  Holds:  the same tables give the same document, to the byte. */
 
@@ -9,6 +10,8 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { ERRORS, type ErrorSpec, type RetryRule } from '../errors.ts'
+import type { AlertGroup } from '../observe/alerts/alert_spec.ts'
+import { alertRows, rulesYaml } from '../observe/alerts/prometheus_rules.ts'
 import { METRICS, type MetricSpec } from '../observe/metric_spec.ts'
 import { BODY_BYTES_MAX, HEADER_BYTES } from './header.ts'
 import { PG_BINARIES, PG_KINDS, PG_TYPES, type PgKind, type PgType } from './pg_types.ts'
@@ -17,6 +20,7 @@ import { type ArgKind, DURABILITY, type FrameSpec, OPS, PROTOCOL_VERSION, REPLIE
 const ROOT = join(import.meta.dirname, '..', '..')
 const TARGET = join(import.meta.dirname, 'PROTOCOL.md')
 const README = join(ROOT, 'README.md')
+const RULES = join(ROOT, 'engine', 'deploy', 'prometheus')
 const PG_TYPES_HEADER = join(ROOT, 'native-bindings', 'src', 'pg_types.h')
 
 const KINDS: Record<ArgKind, string> = {
@@ -165,7 +169,12 @@ export function renderReadme(): string {
   const results = readOr(join(ROOT, 'bench', 'RESULTS.md'), '')
   const figures = results.slice(results.indexOf('\n\n', results.indexOf('README.md beside')) + 2)
   const readme = readFileSync(README, 'utf8')
-  const blocks = { errors: errorRows(), metrics: metricRows(), figures: figures.trim() }
+  const blocks = {
+    errors: errorRows(),
+    metrics: metricRows(),
+    alerts: alertRows(),
+    figures: figures.trim(),
+  }
   return Object.entries(blocks).reduce(
     (text, [name, content]) => withBlock(text, name, content),
     readme,
@@ -211,6 +220,13 @@ ${binary.map(each => `        case ${each.oid}: return BINARY_${each.binary.toUp
 
 #endif
 `
+}
+
+/** Prometheus' rules files, whole, by path. */
+export function renderRules(): Record<string, string> {
+  const groups: readonly AlertGroup[] = ['database', 'cache', 'engine']
+  const fileOf = (group: AlertGroup) => join(RULES, `hearth-${group}.rules.yml`)
+  return Object.fromEntries(groups.map(group => [fileOf(group), rulesYaml(group)]))
 }
 
 /** What pg_types.h has now; empty when there is none. */
@@ -293,13 +309,15 @@ function main(args: readonly string[]): void {
     writeFileSync(TARGET, render())
     writeFileSync(PG_TYPES_HEADER, renderPgTypes())
     writeFileSync(README, renderReadme())
+    for (const [file, text] of Object.entries(renderRules())) writeFileSync(file, text)
   } else if (
     emitted() !== render() ||
     emittedPgTypes() !== renderPgTypes() ||
-    readFileSync(README, 'utf8') !== renderReadme()
+    readFileSync(README, 'utf8') !== renderReadme() ||
+    Object.entries(renderRules()).some(([file, text]) => readOr(file, '') !== text)
   ) {
     console.error(
-      'engine/protocol/PROTOCOL.md, native-bindings/src/pg_types.h or README.md is stale: run `npm run emit`',
+      'engine/protocol/PROTOCOL.md, native-bindings/src/pg_types.h, README.md or a rules file of engine/deploy/prometheus is stale: run `npm run emit`',
     )
     process.exitCode = 1
   }

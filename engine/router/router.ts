@@ -24,6 +24,8 @@ export interface Overview {
   health(): Promise<unknown>
   metrics(): Promise<unknown>
   series(sinceMs: number): Promise<unknown>
+  alerts(): Promise<unknown>
+  testAlerts(channel: string): Promise<unknown>
 }
 
 /** HTTP services, loaded when some are configured. */
@@ -170,6 +172,14 @@ export class Router {
         const sinceMs = request.time()
         request.done()
         return this.answerLater(replies, id, this.overview.series(sinceMs))
+      }
+      case OPS.ALERTS.code:
+        return this.answerLater(replies, id, this.overview.alerts())
+      case OPS.ALERT_TEST.code: {
+        const request = new BodyReader().reset(bytes, start, end)
+        const channel = request.text()
+        request.done()
+        return this.answerLater(replies, id, this.overview.testAlerts(channel))
       }
       default:
         if (this.cache.handles(op)) return this.cache.handle(replies, op, id, bytes, start, end)

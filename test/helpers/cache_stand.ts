@@ -92,7 +92,14 @@ export class CacheStand {
     const none = () => Promise.resolve({})
     const sql = new SqlOps(() => undefined)
     const queries = new QueryCache(this.cache.state, this.cache.keep, sql, 'stand')
-    const overview = { stats: none, health: none, metrics: none, series: none }
+    const overview = {
+      stats: none,
+      health: none,
+      metrics: none,
+      series: none,
+      alerts: none,
+      testAlerts: none,
+    }
     this.router = new Router(this.cache, sql, queries, overview)
     this.replies = new ReplyWriter(
       {

@@ -141,7 +141,7 @@ export class Server {
 
   metrics(database: string): ServerMetrics {
     const { acquire, read, write } = this.figures
-    const { connecting, idle, inUse, waiting, breakers } = this.stats()
+    const { connecting, idle, inUse, waiting, utilization, breakers, down } = this.stats()
     return {
       pool: this.poolName,
       database,
@@ -152,6 +152,8 @@ export class Server {
       idle,
       inUse,
       waiting,
+      utilization,
+      isUp: down === undefined,
       breakers,
       acquire: acquire.figures(),
       read: read.figures(),
