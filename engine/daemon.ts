@@ -25,6 +25,7 @@ async function main(): Promise<void> {
   const held = takeHeldSocket(process.env, native)
   const manager = new ServiceManager(process.env, native)
   let loaded = loadConfig({ file: values.config })
+  const started = loaded.config
   for (const warning of loaded.warnings) log('warn', warning)
   const engine = await Engine.start(loaded.config, held)
   log('info', 'ready', {
@@ -62,7 +63,9 @@ async function main(): Promise<void> {
   function reload(): string | undefined {
     try {
       const next = loadConfig({ file: values.config })
-      const { changed, needsRestart } = diffReload(loaded.config, next.config)
+      const { changed } = diffReload(loaded.config, next.config)
+      // Not since the last reload: what that one could not take over still waits.
+      const { needsRestart } = diffReload(started, next.config)
       engine.reload(next.config)
       log('info', 'configuration reloaded', {
         changed: changed.map(({ key }) => key),

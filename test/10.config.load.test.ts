@@ -431,6 +431,7 @@ const MISTAKES: Record<string, [toml: string, line: number, text: RegExp]> = {
   ],
   'a value no frame can carry': ['cache.max_value_bytes = "16MiB"', 1, /up to 15MiB$/],
   'a key of 64 KiB': ['cache.max_key_bytes = "64KiB"', 1, /up to 65535$/],
+  'more subjects than the heap has room for': ['limits.max_subjects = 65537', 1, /up to 65536$/],
   'decimal permissions': [
     'engine.socket_mode = 660',
     1,

@@ -3,6 +3,7 @@
  *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import net from 'node:net'
 import { after, before, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -283,6 +284,27 @@ test('whoever is slow to ask, to read, or idle for long is closed', async () => 
   assert.ok(!isDestroyed)
   second.checkDeadline(performance.now() + 11_000)
   assert.ok(isDestroyed, 'it does not read')
+})
+
+test('who sends requests ahead faster than they are answered is read no further', async t => {
+  const server = net.createServer({ allowHalfOpen: true })
+  await new Promise<void>(resolve => server.listen(0, '127.0.0.1', resolve))
+  t.after(() => server.close())
+  const client = net.connect((server.address() as net.AddressInfo).port, '127.0.0.1')
+  t.after(() => client.destroy())
+  const [socket] = (await once(server, 'connection')) as [net.Socket]
+  let answerCount = 0
+  const slow = async () => {
+    await sleep(1)
+    answerCount++
+    return { status: 200, type: 'text/plain', body: '' }
+  }
+  new HttpConnection(socket, slow, () => true)
+  client.resume()
+  client.write(request('GET / HTTP/1.1', 'Host: a').repeat(100_000))
+  await until('some are answered', async () => answerCount >= 100)
+  const atMost = 4 * 64 * 1024
+  assert.ok(socket.bytesRead < atMost, `${socket.bytesRead} bytes for ${answerCount} answers`)
 })
 
 test('one connection too many ends an idle one, and not the engine', async () => {

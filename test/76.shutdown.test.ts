@@ -191,6 +191,14 @@ test('SIGHUP applies what can change, names what cannot, and survives a wrong fi
   await engine.untilLogged('configuration not reloaded')
   await client.cache.set('k', 1, { policy: 'brief' })
   assert.equal(client.state, 'open')
+  writeFileSync(file, '[ttl]\nshort = "1s"\n[sqlite]\nmax_bytes = "32MiB"\n')
+  engine.signal('SIGHUP')
+  await engine.untilLogged(
+    '"changed":["ttl.brief","ttl.short"],"needsRestart":["sqlite.max_bytes"]',
+  )
+  writeFileSync(file, '')
+  engine.signal('SIGHUP')
+  await engine.untilLogged('"changed":["ttl.short"],"needsRestart":[]')
 })
 
 test('a second engine on the same socket refuses with clear words and leaves the first alone', async t => {

@@ -1,4 +1,5 @@
-/** The package as others get it: packed, installed into an empty project, imported from there. `HEARTH_TEST_FULL=1` runs it.
+/** The package as others get it: packed, installed into an empty project, imported from there. `HEARTH_TEST_FULL=1` runs
+ *  it; without, what is packed is looked at, and its install is run.
  *  Owns:   two temporary folders: the tarball's, and a project with nothing but Hearth.
  *  Thread: main of a test process.   Runs: alone.
  *  Holds:  (1) no development dependency and none of the repository's files is in reach of the project.
@@ -6,11 +7,20 @@
 
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname, join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { projectFolder } from './helpers/cli.ts'
-import { cleanEnvironment, PROJECT } from './helpers/engine.ts'
+import { cleanEnvironment, ensureBuilt, PROJECT } from './helpers/engine.ts'
 import { sharedPostgres } from './helpers/postgres.ts'
 import { FULL } from './helpers/random.ts'
 
@@ -76,6 +86,25 @@ const TYPED = `
 `
 
 const skip = !FULL && 'packs and installs for half a minute; HEARTH_TEST_FULL=1 runs it'
+
+test('what is packed lacks nothing that its own install runs', t => {
+  ensureBuilt()
+  const folder = projectFolder(t, 'hearth-packed-')
+  const [{ files }] = JSON.parse(npm(PROJECT, 'pack', '--json', '--dry-run', '--ignore-scripts'))
+  const paths: string[] = files.map(({ path }: { path: string }) => path)
+  for (const path of paths) {
+    mkdirSync(join(folder, dirname(path)), { recursive: true })
+    copyFileSync(join(PROJECT, path), join(folder, path))
+  }
+  const strange = paths.filter(path => !CONTENT.some(pattern => pattern.test(path)))
+  assert.deepEqual(strange, [])
+  const outcome = spawnSync(process.execPath, ['engine/build.mjs'], {
+    cwd: folder,
+    encoding: 'utf8',
+  })
+  assert.equal(outcome.stderr, '')
+  assert.ok(existsSync(join(folder, 'dist/bare_node.json')))
+})
 
 describe('the package', { skip }, () => {
   const cleanups: (() => void)[] = []

@@ -168,6 +168,17 @@ test('what is compressed is decompressed', async () => {
   assert.deepEqual((await service.head('/gzip')).body.length, 0)
 })
 
+test('an answer without a body may say anything of its length and encoding', async () => {
+  assert.equal((await service.get('/empty-gzip', { retries: 0 })).body.length, 0)
+  assert.equal((await service.get('/nothing-zipped', { retries: 0 })).status, 204)
+  const { headers } = await service.head('/large-file', { retries: 0 })
+  assert.equal(headers['content-length'], String(2 ** 40))
+})
+
+test('an encoding that nobody knows leaves the body as it is', async () => {
+  assert.equal((await service.get('/odd-encoding', { retries: 0 })).text(), 'as it is')
+})
+
 test('what is no JSON says so', async () => {
   const answer = await service.get('/health')
   assert.equal(answer.status, 204)

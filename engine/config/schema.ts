@@ -105,7 +105,8 @@ export const SCHEMA = {
   'limits.per_client': { type: 'rate', default: 'unlimited', reloadable: true, example: '100/1m', doc: 'SQL statements of one client within a window that slides; a client is a user of the system, whatever connections it has; admins have no limit' },
   'limits.global': { type: 'rate', default: 'unlimited', reloadable: true, example: '10000/1m', doc: 'SQL statements of all clients together, admins left out' },
   'limits.cache_per_client': { type: 'rate', default: 'unlimited', reloadable: true, example: '100000/1m', doc: 'requests of one client to the cache; values read in place make none' },
-  'limits.max_subjects': { type: 'integer', default: 4_096, min: 1, max: 1_000_000, reloadable: true, doc: 'subjects of limits.check() that are counted each by itself at a time, for up to 600 bytes each; those beyond share what one may' },
+  // More would outgrow the daemon's heap of 64 MB (cli/hearth.cjs), and end it.
+  'limits.max_subjects': { type: 'integer', default: 4_096, min: 1, max: 65_536, reloadable: true, doc: 'subjects of limits.check() that are counted each by itself at a time, for up to 600 bytes each; those beyond share what one may' },
 
   'migrate.dir': { type: 'path', reloadable: false, example: './migrations', doc: 'folder of the migrations; by default `migrations` beside this file' },
   'migrate.lock_timeout': { type: 'duration', default: '5s', min: 0, max: TIMER_MAX, reloadable: false, doc: 'how long a statement of a migration waits for a lock, and others behind it; 0: for ever' },

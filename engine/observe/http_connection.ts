@@ -53,6 +53,10 @@ export class HttpConnection {
     return this.state === 'idle'
   }
 
+  private get takesMore(): boolean {
+    return this.state === 'idle' || this.state === 'reading'
+  }
+
   /** Closes a connection that is too slow. Called every second. */
   checkDeadline(nowMs: number): void {
     const tookMs = nowMs - this.sinceMs
@@ -64,7 +68,7 @@ export class HttpConnection {
 
   /** Closes it, now, or once the answer that is being made has been taken. */
   close(): void {
-    if (this.state === 'idle' || this.state === 'reading') this.socket.destroy()
+    if (this.takesMore) this.socket.destroy()
     else this.socket.destroySoon()
   }
 
@@ -128,14 +132,15 @@ export class HttpConnection {
   private written(): void {
     if (this.socket.destroyed) return
     this.begin(this.received.length > 0 ? 'reading' : 'idle')
-    this.socket.resume()
-    if (this.state === 'reading') this.next()
+    if (this.received.length > 0) this.next()
+    // Only once all that was sent ahead is answered: more for each answer would pile up without a bound.
+    if (this.takesMore) this.socket.resume()
     if (this.isHalfClosed) this.halfClosed()
   }
 
   private halfClosed(): void {
     this.isHalfClosed = true
-    if (this.state === 'idle' || this.state === 'reading') this.socket.end()
+    if (this.takesMore) this.socket.end()
   }
 
   private begin(state: HttpConnection['state']): void {

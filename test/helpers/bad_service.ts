@@ -154,6 +154,12 @@ function serve(): void {
       answer.writeHead(200, { 'content-encoding': 'gzip' })
       answer.end(gzipSync('{"was":"zipped"}'))
     },
+    '/empty-gzip': answer => answer.writeHead(200, { 'content-encoding': 'gzip' }).end(),
+    '/nothing-zipped': answer => answer.writeHead(204, { 'content-encoding': 'gzip' }).end(),
+    '/large-file': answer => answer.writeHead(200, { 'content-length': 2 ** 40 }).end(),
+    '/odd-encoding': answer => {
+      answer.writeHead(200, { 'content-encoding': 'constructor' }).end('as it is')
+    },
     '/no-gzip': answer => {
       answer.writeHead(200, { 'content-encoding': 'gzip' })
       answer.end('plain text, whatever I say')

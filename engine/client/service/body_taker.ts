@@ -18,17 +18,23 @@ export class BodyTaker {
     this.tell = tell
   }
 
-  take(incoming: IncomingMessage, encoding: string | undefined): void {
+  /** `isBodiless`: an answer to HEAD, or 204 or 304, whose headers are about a body that is not here. */
+  take(incoming: IncomingMessage, isBodiless: boolean): void {
     // Also of a body that was cut, which has no end.
     incoming.on('error', error => this.tell(error))
-    if (Number(incoming.headers['content-length'] ?? 0) > this.bytesMax)
-      return this.tell(this.tooLarge())
-    const known = encoding === undefined ? undefined : DECODERS[encoding.trim().toLowerCase()]
+    if (isBodiless) return this.read(incoming, incoming)
+    const { 'content-length': length = '0', 'content-encoding': encoding = '' } = incoming.headers
+    if (Number(length) > this.bytesMax) return this.tell(this.tooLarge())
+    const known = DECODERS.get(encoding.trim().toLowerCase())
     if (known === undefined) return this.read(incoming, incoming)
     // Until the decoder is there nothing flows.
     incoming.pause()
     void import('node:zlib').then(zlib => {
       const decoder = known(zlib)
+      let isEmpty = true
+      incoming.once('data', () => (isEmpty = false))
+      // An empty body is valid in none of them, and yet is sent as such.
+      incoming.once('end', () => isEmpty && this.tell(undefined, Buffer.alloc(0)))
       decoder.on('error', error => {
         this.tell(new Error(`its body is no valid ${encoding}: ${error.message}`))
       })
@@ -56,10 +62,10 @@ export class BodyTaker {
 
 type Zlib = typeof import('node:zlib')
 
-/** An empty body is valid in none of them, but is sent as such. */
-const DECODERS: Record<string, (zlib: Zlib) => Transform> = {
-  gzip: zlib => zlib.createGunzip(),
-  'x-gzip': zlib => zlib.createGunzip(),
-  deflate: zlib => zlib.createInflate(),
-  br: zlib => zlib.createBrotliDecompress(),
-}
+/** A map, and no object: the service names the encoding, and might say `constructor`. */
+const DECODERS = new Map<string, (zlib: Zlib) => Transform>([
+  ['gzip', zlib => zlib.createGunzip()],
+  ['x-gzip', zlib => zlib.createGunzip()],
+  ['deflate', zlib => zlib.createInflate()],
+  ['br', zlib => zlib.createBrotliDecompress()],
+])

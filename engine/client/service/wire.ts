@@ -140,7 +140,7 @@ class OneExchange {
       const { status, url } = { status: incoming.statusCode!, url: request.url.href }
       this.settle(() => this.done.resolve({ status, headers, body: body!, url }))
     })
-    taker.take(incoming, request.method === 'HEAD' ? undefined : headers['content-encoding'])
+    taker.take(incoming, request.method === 'HEAD' || BODILESS_STATUS.has(incoming.statusCode!))
   }
 
   private readonly aborted = (): void => this.fail(this.signal.reason)
@@ -187,6 +187,8 @@ class OneExchange {
 
 /** Requests that have no body say nothing of its length. */
 const BODILESS: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'DELETE'])
+/** Answers that have none, whatever their headers say of its length and encoding (RFC 9110, 6.4.1). */
+const BODILESS_STATUS: ReadonlySet<number> = new Set([204, 304])
 
 function joined({ headers }: IncomingMessage): Record<string, string> {
   const entries = Object.entries(headers).filter(([, value]) => value !== undefined)
