@@ -4,7 +4,8 @@
  *  Holds:  (1) nobody is let in before the workers are ready.  (2) close() answers what is in flight, then lets SQLite write its
  *          last checkpoint.  (3) an engine that failed to start leaves no thread, file or socket behind. */
 
-import { mkdirSync } from 'node:fs'
+import { randomUUID } from 'node:crypto'
+import { chmodSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { HotEntries } from './cache/hot.ts'
 import { Memory } from './cache/memory.ts'
@@ -16,8 +17,11 @@ import type { Config } from './config/config.ts'
 import { hostsOf, policiesOf, ratesOf } from './config/settings.ts'
 import { correlationId } from './correlation.ts'
 import { lockFolder } from './folder_lock.ts'
+import { type Access, ADMIN } from './guard/access.ts'
+import { Accounts } from './guard/accounts.ts'
 import { LimitFile } from './guard/limit_file.ts'
 import { RateLimits } from './guard/rate_limit.ts'
+import { type Roles, rolesAt } from './guard/roles.ts'
 import { ASSEMBLY_BYTES_MAX, DRAIN_MS_MAX, HOT_SAVE_MS_MAX, WARM_MS_MAX } from './limits.ts'
 import { log, setLogLevel } from './log.ts'
 import { chooseLibpq, loadNative, type Native, preferNewerLibpq } from './native.ts'
@@ -35,13 +39,15 @@ import { QueryCache } from './router/query_cache.ts'
 import { flushReplies } from './router/reply.ts'
 import { RequestMeter } from './router/request_meter.ts'
 import { Router } from './router/router.ts'
+import { SqlAccess } from './router/sql_access.ts'
 import { SqlOps } from './router/sql_ops.ts'
 import { Warming } from './router/warming.ts'
 import { Assembly } from './server/assembly.ts'
 import { bodyBytesMax } from './server/body_limits.ts'
 import type { HeldSocket } from './server/held_socket.ts'
 import { claimSocket, Listener } from './server/listener.ts'
-import type { SessionContext } from './server/session.ts'
+import type { Peer } from './server/peer.ts'
+import type { SessionContext } from './server/session_context.ts'
 import { openServices } from './services/open.ts'
 import type { Services } from './services/services.ts'
 
@@ -78,6 +84,8 @@ export class Engine {
   private readonly limits: RateLimits
   private readonly limitFile: LimitFile
   private readonly pool: WorkerPool
+  private readonly accounts = new Accounts()
+  private roles: Roles
   private readonly listener: Listener
   private readonly sweeper: NodeJS.Timeout
 
@@ -128,7 +136,8 @@ export class Engine {
     setLogLevel(config.engine.logLevel)
     const { socket, socketMode } = config.engine
     // Whoever may use the socket by its mode as the engine's user or group may read the segment, and nobody else.
-    const groupBit = socketMode & 0o040
+    this.roles = rolesAt(socket, config.access)
+    const groupBit = this.roles.mayShareWithGroup ? socketMode & 0o040 : 0
     this.segmentMemory = segmentMemory(config.memory.maxBytes, socket, 0o600 | groupBit, native)
     this.segment = createSegment(this.segmentMemory.memory, {
       pid: process.pid,
@@ -147,7 +156,8 @@ export class Engine {
       this.memory.collect = () => pages.collect()
       this.readerPages = pages
     }
-    this.pool = new WorkerPool(hostsOf(config), this.afterReplies)
+    const sqlAccess = new SqlAccess(`\u0001${randomUUID()}\u0001`)
+    this.pool = new WorkerPool(hostsOf(config, sqlAccess.mark), this.afterReplies)
     const { maxKeyBytes: keyBytesMax, maxValueBytes: valueBytesMax } = config.cache
     this.cache = new Cache(
       this.segment,
@@ -156,7 +166,10 @@ export class Engine {
       policiesOf(config),
       { keyBytesMax, valueBytesMax },
     )
-    const sql = new SqlOps(() => this.pool.leaseOf('postgres'))
+    const sql = new SqlOps(
+      () => this.pool.leaseOf('postgres'),
+      name => sqlAccess.databaseOf(name),
+    )
     const insight = new InsightOps(sql, config.insight.enabled)
     this.queryCache = new QueryCache(this.cache.state, this.cache.keep, sql, this.id)
     if (config.cache.warm) {
@@ -185,15 +198,18 @@ export class Engine {
       phase: () => this.phase,
       observer: () => this.observer(),
     })
+    const { cache, queryCache, overview, limits } = this
     this.context = {
-      router: new Router(this.cache, sql, this.queryCache, this.overview, this.limits, insight),
+      router: new Router(cache, sql, queryCache, overview, sqlAccess, limits, insight),
       assembly: new Assembly(ASSEMBLY_BYTES_MAX),
       meter: this.meter,
       locals: new Set(),
       bodyBytesMax: op => bodyBytesMax(config.cache, op),
       afterTurn: this.afterTurn,
-      greeting: () => this.greeting(),
-      attach: peer => this.readerPages?.open(peer.uid),
+      greeting: access => this.greeting(access),
+      attach: (peer, access) => (access.mayMap ? this.readerPages?.open(peer.uid) : undefined),
+      accessOf: peer => (peer.isLocal ? ADMIN : this.roles.of(peer)),
+      accountOf: (peer, replies) => this.accounts.join(peer.uid, replies),
     }
     this.listener = new Listener(
       { path: socket, mode: socketMode, heldFd, credentialsOf: native?.peerCredentials },
@@ -208,11 +224,18 @@ export class Engine {
 
   /** Applies what can change while the engine runs: the rows of config/schema.ts that say reloadable. */
   reload(config: Config): void {
+    const roles = rolesAt(this.socketPath, config.access)
     setLogLevel(config.engine.logLevel)
+    this.reloadAccess(roles)
     this.memory.setValueBytesMax(config.memory.maxValueBytes)
     this.cache.state.policies = policiesOf(config)
     this.hitRate.target = config.cache.hitRateTarget
     this.limits.configure(ratesOf(config))
+  }
+
+  /** What a peer may do; for whoever lets requests in another way than by the socket. */
+  accessOf(peer: Peer): Access {
+    return this.context.accessOf(peer)
   }
 
   /** Whether every worker answers a ping over its ring within the time: false also while one is being replaced. */
@@ -285,6 +308,7 @@ export class Engine {
       this.services = await openServices(services, breaker, router, this.metricSources)
       this.limitFile.load()
       await this.listener.listen()
+      this.roles = rolesAt(this.socketPath, this.config.access)
       setState(this.segment, STATE.live)
       this.phase = 'serving'
       if (this.config.alerts.enabled) await (await this.observer()).openAlerts(this.config)
@@ -324,16 +348,25 @@ export class Engine {
     return count
   }
 
-  private greeting(): Record<string, unknown> {
+  private reloadAccess(roles: Roles): void {
+    const { path } = this.segmentMemory
+    // Who has mapped it already keeps that: only a start takes it away from a process that will not let go.
+    if (path !== undefined && !roles.mayShareWithGroup) chmodSync(path, 0o600)
+    this.roles = roles
+    this.listener.renewAccess()
+  }
+
+  private greeting(access: Access): Record<string, unknown> {
     const { maxKeyBytes, maxValueBytes } = this.config.cache
     return {
       version: PROTOCOL_VERSION,
       engine: this.id,
       server: ENGINE_NAME,
+      role: access.role,
       maxKeyBytes,
       maxValueBytes,
       segment:
-        this.segmentMemory.path === undefined
+        this.segmentMemory.path === undefined || !access.mayMap
           ? null
           : { path: this.segmentMemory.path, layout: SEGMENT_LAYOUT },
     }

@@ -16,6 +16,8 @@ export interface Credentials {
   pid: number
   uid: number
   gid: number
+  /** Supplementary groups, as of then too. */
+  groups: number[]
 }
 
 export interface MapFileOptions {

@@ -64,7 +64,7 @@ const MAY_IMPORT: Record<string, Rule> = {
   'engine/ring': { values: ['engine/protocol/header.ts'] },
   'engine/cache': { values: ['native-bindings'] },
   'engine/config': { values: [], types: ['engine/pool/worker_task.ts'] },
-  'engine/guard': { values: [] },
+  'engine/guard': { values: ['engine/protocol'] },
   'engine/database': { values: ['engine/protocol'] },
   'engine/pool': { values: ['engine/protocol', 'engine/ring'] },
   'engine/router': {
@@ -72,7 +72,7 @@ const MAY_IMPORT: Record<string, Rule> = {
     types: ['engine/ring'],
   },
   'engine/server': {
-    values: ['engine/protocol', 'engine/router', 'native-bindings'],
+    values: ['engine/guard', 'engine/protocol', 'engine/router', 'native-bindings'],
     types: ['engine/client/connection.ts'],
   },
   'engine/client': {
@@ -99,6 +99,7 @@ const MAY_IMPORT: Record<string, Rule> = {
       'engine/client',
       'engine/deploy',
       'engine/dev',
+      'engine/guard',
       'engine/index.ts',
       'engine/migrate',
       'engine/protocol',

@@ -27,7 +27,7 @@ function load(toml: string, options: LoadOptions = {}): LoadedConfig {
 
 test('every key is one row with its value as written, its origin and what it is for', () => {
   const loaded = load(
-    `memory.max_bytes = "8MiB"\npostgres.main.url = "${URL}"\nservices.main.url = "http://h"`,
+    `memory.max_bytes = "8MiB"\npostgres.main.url = "${URL}"\naccess.main.like = "service"\nservices.main.url = "http://h"`,
   )
   const rows = new Map(explainConfig(loaded).map(row => [row.key, row]))
   for (const key of ROWS.keys()) {

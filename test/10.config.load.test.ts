@@ -131,6 +131,7 @@ test('the defaults are the figures of the documentation', () => {
       services: {},
       log: { slowStatementMs: 1_000 },
       limits: { perClient: none, global: none, cachePerClient: none, maxSubjects: 4_096 },
+      access: {},
     },
   )
   assert.deepEqual([config.alerts.dailyCap, config.alerts.repeatMs], [50, 4 * 3_600_000])

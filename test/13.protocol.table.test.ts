@@ -89,6 +89,7 @@ const CODES = {
     SERVICE: 0x59,
     REPORT_CALLS: 0x5a,
     TRY_SERVICE: 0x5b,
+    COUNT_BYTES: 0x64,
     STOP: 0x7f,
   },
   replies: {

@@ -37,6 +37,7 @@ test('the peer of a Unix socket is the process that connected, with its user and
     pid: child.pid,
     uid: process.getuid!(),
     gid: process.getgid!(),
+    groups: process.getgroups!(),
   })
   child.kill()
   socket.destroy()

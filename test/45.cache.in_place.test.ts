@@ -214,7 +214,10 @@ test('a client without the native binding, or without the right to the segment, 
 test('another user than those the segment’s mode lets in uses the socket', {
   skip: process.geteuid!() !== 0 && 'only root can become another user',
 }, async t => {
-  const engine = await serve(t, { HEARTH_ENGINE_SOCKET_MODE: '0666' })
+  const engine = await serve(t, {
+    HEARTH_ENGINE_SOCKET_MODE: '0666',
+    HEARTH_ACCESS_SERVICE_MEMBERS: 'uid:65534',
+  })
   // The engine's folder is its user's own; this test's other user has to pass through.
   chmodSync(engine.folder, 0o711)
   const client = await engine.connect()

@@ -5,7 +5,8 @@ import assert from 'node:assert/strict'
 import { before, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { setLogLevel } from '../engine/log.ts'
-import type { ClusterOptions } from '../workers/postgres/database.ts'
+import { type ClusterOptions, POOL_DEFAULTS } from '../workers/postgres/database.ts'
+import { specFor } from '../workers/postgres/role_databases.ts'
 import { type PostgresCluster, sharedCluster } from './helpers/postgres_cluster.ts'
 import { openDatabase, type TestDatabase } from './helpers/postgres_database.ts'
 import { until } from './helpers/postgres_pool.ts'
@@ -20,6 +21,8 @@ before(async () => {
     'create table counters (id int primary key, n int)',
     'create function bump() returns void language sql as $$update counters set n = n where id = 62$$',
     'insert into counters select i, 0 from generate_series(1, 64) i',
+    'create role reader nologin',
+    'grant select on homes, counters to reader',
   ])
 })
 
@@ -71,6 +74,26 @@ test('plain reads are answered by the replicas, which results name, and spread o
     }
     return isSpread()
   })
+})
+
+test('statements that are held to a role are read from replicas too, as that role everywhere', async t => {
+  const base = { name: 'main', url: cluster.primary.url, ...POOL_DEFAULTS, cluster: optionsOf() }
+  const spec = specFor(base, { role: 'reader', isReadOnly: false })
+  const { database, query } = openDatabase(t, spec.url, spec)
+  await database.ready()
+  const sql = 'select current_user::text as who, id from homes where id = 2'
+  const sources = new Set<string>()
+  await until('each server has answered', async () => {
+    const { rows, source } = await query(sql)
+    sources.add(source!)
+    assert.equal(rows[0]!['who'], 'reader', source)
+    return sources.size === 4 || (sources.size === 3 && !sources.has('primary'))
+  })
+  await assert.rejects(query('insert into homes (id) values (2000)'), { sqlState: '42501' })
+  assert.deepEqual(
+    database.stats().servers!.map(({ state }) => state),
+    ['up', 'up', 'up', 'up'],
+  )
 })
 
 test('everything that may write goes to the primary', async t => {

@@ -9,6 +9,8 @@ import { Hearth } from '../engine/client/index.ts'
 import { loadConfig } from '../engine/config/load.ts'
 import type { HearthError } from '../engine/errors.ts'
 import type { EngineStats } from '../engine/figures.ts'
+import { Access } from '../engine/guard/access.ts'
+import { Accounts } from '../engine/guard/accounts.ts'
 import { RateLimits } from '../engine/guard/rate_limit.ts'
 import { TICKET_COUNT_MAX } from '../engine/limits.ts'
 import { OPS } from '../engine/protocol/spec.ts'
@@ -22,7 +24,7 @@ import { clientProcess } from './helpers/sql_engine.ts'
 
 /** A client of another user, as the kernel would tell of it. */
 function clientOf({ engine }: OpenedEngine, uid: number, name = 'one'): Hearth {
-  const peer = { uid, gid: uid, pid: 1, role: 'service' } as const
+  const peer = { uid, gid: process.getegid!(), pid: 1, groups: [] }
   return new Hearth(localStream(engine.context, peer), { name, failOpen: false })
 }
 
@@ -131,7 +133,8 @@ test('what was taken back does not count, and savepoints are never refused', () 
   const gate = new LimitGate(limits)
   const outlet = { send: () => true, onceSent: () => undefined }
   const replies = new ReplyWriter(outlet, () => false)
-  replies.limitedAs = 7
+  replies.access = new Access({ role: 'service', like: 'service' })
+  replies.account = new Accounts().join(7, replies)
   const admit = (sql: string) => {
     const bytes = frame(OPS.EXECUTE.code, 1, 1, 1_000, 'id', sql, [])
     return gate.admit(replies, OPS.EXECUTE.code, bytes, 8, bytes.length)
@@ -173,6 +176,7 @@ test('another user of the system is limited by its uid', async t => {
   const engine = await serve(t, {
     HEARTH_LIMITS_PER_CLIENT: '2/10m',
     HEARTH_ENGINE_SOCKET_MODE: '0666',
+    HEARTH_ACCESS_SERVICE_MEMBERS: 'uid:65534',
   })
   chmodSync(engine.folder, 0o711)
   const script = `

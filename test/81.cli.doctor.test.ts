@@ -173,19 +173,23 @@ describe('it finds', () => {
     if (process.getuid!() !== 0) return t.skip('needs root, to be another user')
     const engine = await serve(t)
     chmodSync(engine.folder, 0o711)
-    const findings = JSON.parse(
-      execFileSync(process.execPath, ['--input-type=module', '-e', OTHER_USER], {
-        env: {
-          ...process.env,
-          HEARTH_SOCKET: engine.socket,
-          HEARTH_ENGINE_STATE_DIR: engine.stateDir,
-        },
-        encoding: 'utf8',
-      }),
-    ) as NamedFinding[]
+    const look = () =>
+      JSON.parse(
+        execFileSync(process.execPath, ['--input-type=module', '-e', OTHER_USER], {
+          env: {
+            ...process.env,
+            HEARTH_SOCKET: engine.socket,
+            HEARTH_ENGINE_STATE_DIR: engine.stateDir,
+          },
+          encoding: 'utf8',
+        }),
+      ) as NamedFinding[]
+    const findings = look()
     assert.match(wordsOf(findings, 'group'), /^fail .*not in the group.*usermod -aG/)
     assert.match(wordsOf(findings, 'engine'), /^fail .*no permission/)
     assert.match(wordsOf(findings, 'state folder'), /^fail .*EACCES|permission denied/)
+    chmodSync(engine.socket, 0o666)
+    assert.match(wordsOf(look(), 'group'), /^fail .*role "none".*access\.service\.members/)
   })
 
   test('Postgres: a wrong password, a database that is none, pools that do not fit', async t => {

@@ -13,7 +13,8 @@ import { Deframer } from '../engine/protocol/deframer.ts'
 import { encodeValue } from '../engine/protocol/payload.ts'
 import { type ArgKind, type FrameSpec, OPS, REPLY_BY_CODE } from '../engine/protocol/spec.ts'
 import { ownPeer } from '../engine/server/peer.ts'
-import { Session, type Wire } from '../engine/server/session.ts'
+import { Session } from '../engine/server/session.ts'
+import type { Wire } from '../engine/server/session_context.ts'
 import type { Ending } from './helpers/engine.ts'
 import { type OpenedEngine, openEngine } from './helpers/engine_parts.ts'
 import { frame, get, hello, set } from './helpers/frames.ts'
@@ -111,7 +112,9 @@ async function sent(
     close,
     destroy: close,
   }
-  const session = new Session('fuzz', { ...ownPeer(), role: 'service' }, wire, engine.context)
+  const { isLocal: _, ...own } = ownPeer()
+  const peer = { ...own, uid: 12_345 }
+  const session = new Session('fuzz', peer, wire, engine.context)
   const greeting = hello()
   session.receive(greeting, greeting.length)
   for (let part = 0; part <= cuts && !isClosed; part++) {

@@ -150,6 +150,11 @@ export class Hearth extends EventEmitter<{ state: [HearthState, Error?] }> {
     return reason === undefined ? { isOn: true } : { isOn: false, reason }
   }
 
+  /** The role that this process's user has at the engine, as it said when the connection was made; undefined before. */
+  get role(): string | undefined {
+    return this.connection.greeting?.['role'] as string | undefined
+  }
+
   /** Another configured database than `main`. */
   database(name: string): Database {
     return new Database(this.connection, this.sharedMemory, name)

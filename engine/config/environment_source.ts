@@ -42,12 +42,17 @@ function pathFromName(name: string, draft: Draft): string[] | undefined {
   const [best] = found.toSorted((a, b) => a.upper.length - b.upper.length)
   if (best === undefined) return undefined
   const { parts, row, upper } = best
-  const known = knownName(upper, parts[0]!, Object.keys(row.named ?? {}), draft)
+  const known = knownName(upper, parts[0]!, row.known ?? Object.keys(row.named ?? {}), draft)
   return parts.map(part => (part === '*' ? known : part))
 }
 
 /** A name that the file uses keeps its case and dashes; a new one is in lower case. */
-function knownName(upper: string, section: string, builtIn: string[], draft: Draft): string {
+function knownName(
+  upper: string,
+  section: string,
+  builtIn: readonly string[],
+  draft: Draft,
+): string {
   const inFile = [...draft.mentioned.keys()].map(key => key.split('.'))
   const names = inFile.filter(path => path[0] === section && path.length > 1).map(path => path[1]!)
   const same = [...names, ...builtIn].find(known => environmentName(known) === `HEARTH_${upper}`)

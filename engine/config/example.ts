@@ -8,11 +8,12 @@ import { PATTERNS } from './keys.ts'
 import { MAIN_DATABASE, type Row } from './schema.ts'
 import { expectedOf, tomlValue } from './value_types.ts'
 
-/** What stands for the `*` of a section. */
-const NAMES = [
-  ['services.', 'data-api'],
-  ['alerts.', ALERT_NAMES[0]],
-] as const
+/** What stands for the `*` of a section. A role of one's own, since the four built-in ones are like nothing else. */
+const EXAMPLE_NAMES: Readonly<Record<string, string>> = {
+  access: 'weather',
+  alerts: ALERT_NAMES[0],
+  services: 'data-api',
+}
 
 /** `# text` explains, `#key = value` is a setting to uncomment: the difference is the space. */
 export function exampleToml(): string {
@@ -23,7 +24,7 @@ export function exampleToml(): string {
   ]
   let section = ''
   for (const { key, row } of PATTERNS) {
-    const name = NAMES.find(([section]) => key.startsWith(section))?.[1] ?? MAIN_DATABASE
+    const name = EXAMPLE_NAMES[key.split('.')[0]!] ?? MAIN_DATABASE
     const path = key.replace('*.', `${name}.`).split('.')
     const table = path.slice(0, -1).join('.')
     // A table of a database stays commented out: an empty one would still be a database without a

@@ -42,8 +42,21 @@ export function explainText(loaded: LoadedConfig): string {
   })
   const file = loaded.file ?? 'none found; defaults and environment only'
   const warnings = loaded.warnings.map(warning => `warning: ${warning}`)
-  return [`file: ${file}`, ...warnings, '', ...lines, '', '* changes on SIGHUP', ''].join('\n')
+  const access = Object.keys(loaded.config.access).length === 0 ? [ACCESS_DEFAULT] : []
+  return [
+    `file: ${file}`,
+    ...warnings,
+    '',
+    ...lines,
+    '',
+    ...access,
+    '* changes on SIGHUP',
+    '',
+  ].join('\n')
 }
+
+const ACCESS_DEFAULT =
+  'access: root and the user of the engine are admin, members of the group of the socket are service'
 
 /** For `hearth config --json`. */
 export function explainJson(loaded: LoadedConfig): {

@@ -114,6 +114,7 @@ function concrete(parts: Path, path: Path): string[] {
     const isTable = index < path.length - 1 && path[0] === parts[0] && isName(path[index]!)
     if (isTable) return path[index]!
     if (parts[0] === 'alerts') return ALERT_NAMES[0]
-    return parts[0] === 'postgres' ? MAIN_DATABASE : '<name>'
+    if (parts[0] === 'postgres') return MAIN_DATABASE
+    return parts[0] === 'access' ? 'service' : '<name>'
   })
 }

@@ -18,6 +18,8 @@ export interface Row extends ValueSpec {
   readonly computed?: (env: Environment, stateDir?: string) => string
   /** For a `*` at the end of the key: the names that exist without being configured. */
   readonly named?: Readonly<Record<string, string>>
+  /** Names of a section of the user's that mean something: the environment knows `READ_ONLY` for `read-only` by them. */
+  readonly known?: readonly string[]
   /** Something else in this named section is set, so this must be. */
   readonly required?: true
   /** Stands in the example where there is no default to show. */
@@ -150,6 +152,15 @@ export const SCHEMA = {
   'alerts.ntfy.token': { type: 'secret', reloadable: false, secret: true, example: 'tk_secret', doc: 'an access token, if the topic needs one' },
   'alerts.webhook.url': { type: 'endpoint', values: ['https:', 'http:'], reloadable: false, secret: true, example: 'https://example.net/hooks/hearth', doc: 'anything that takes a POST of JSON' },
   'alerts.webhook.token': { type: 'secret', reloadable: false, secret: true, example: 'secret', doc: 'sent as Authorization: Bearer' },
+
+  'access.*.members': { type: 'list', known: ['read-only'], reloadable: true, example: 'alice, uid:1001, group:video', doc: 'who has the role (admin, service, read-only, none, or one of your own): users by name or uid:, groups as group: or gid:' },
+  'access.*.like': { type: 'enum', known: ['read-only'], values: ['admin', 'service', 'read-only', 'none'], reloadable: true, example: 'service', doc: 'for a role of your own, which of the four it is like: it has that one\'s rights, within its own limits' },
+  'access.*.namespaces': { type: 'list', known: ['read-only'], reloadable: true, example: 'weather, sensors', doc: 'keys, tags, patterns and channels of the role begin with one of these and a colon; not set: any' },
+  'access.*.databases': { type: 'list', known: ['read-only'], reloadable: true, example: 'main as reader, history', doc: 'databases of the role, each with the Postgres role that statements run as, if any; not set: all' },
+  'access.*.memory_bytes': { type: 'size', known: ['read-only'], default: 'unlimited', unbounded: 'unlimited', reloadable: true, doc: 'most bytes of its namespaces in tier 1' },
+  'access.*.sqlite_bytes': { type: 'size', known: ['read-only'], default: 'unlimited', unbounded: 'unlimited', reloadable: true, doc: 'most bytes of its namespaces in tier 2' },
+  'access.*.inflight': { type: 'integer', known: ['read-only'], default: 'unlimited', unbounded: 'unlimited', min: 1, reloadable: true, doc: 'most unanswered requests of one user of the role, over all its connections; what comes beyond waits' },
+  'access.*.subscriptions': { type: 'integer', known: ['read-only'], default: 'unlimited', unbounded: 'unlimited', min: 0, reloadable: true, doc: 'most subscriptions and LISTENs of one user of the role' },
 } as const satisfies Record<string, Row>
 
 export type Schema = typeof SCHEMA

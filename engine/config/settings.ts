@@ -18,7 +18,7 @@ export function policiesOf({ cache, ttl }: Config): { defaultTtlMs: number; name
 }
 
 /** For pool/pool.ts: which worker hosts which kind: one for both by default, which is 6 MB cheaper than one each. */
-export function hostsOf(config: Config): Kinds[] {
+export function hostsOf(config: Config, roleMark: string): Kinds[] {
   const sqlite = {
     file: join(config.engine.stateDir, 'cache.sqlite'),
     maxBytes: config.sqlite.maxBytes,
@@ -31,7 +31,8 @@ export function hostsOf(config: Config): Kinds[] {
   if (Object.keys(config.postgres).length === 0) return [{ sqlite }]
   const log = { level: config.engine.logLevel, slowStatementMs: config.log.slowStatementMs }
   const insight = { ...config.insight, file: join(config.engine.stateDir, 'insight.json') }
-  const postgres = { databases: databasesOf(config), breaker: config.breaker, log, insight }
+  const { breaker } = config
+  const postgres = { roleMark, databases: databasesOf(config), breaker, log, insight }
   return config.engine.workers === 'separate' ? [{ sqlite }, { postgres }] : [{ sqlite, postgres }]
 }
 

@@ -223,7 +223,8 @@ export function writeValue(value: Value | undefined, spec: ValueSpec): string {
 /** The same as anyone may see it. */
 export function showValue(value: Value | undefined, spec: ValueSpec): string {
   const text = writeValue(value, spec)
-  return typeOf(spec).mask?.(text) ?? text
+  // Whatever the type: somebody may have pasted a url where a name or a path belongs.
+  return (typeOf(spec).mask ?? maskUrl)(text)
 }
 
 /** As it stands after the `=` of a TOML file. JSON's string escapes are TOML's, too. */

@@ -16,6 +16,8 @@ export interface SqliteOptions {
 }
 
 export interface PostgresOptions {
+  /** In the name of a database: what follows says as which Postgres role (router/sql_access.ts). */
+  readonly roleMark: string
   readonly databases: Readonly<Record<string, DatabaseOptions>>
   readonly breaker: {
     readonly failures: number

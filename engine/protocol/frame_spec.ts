@@ -2,6 +2,8 @@
  *  Owns:   the types.   Not here: the rows (spec.ts, cache_spec.ts).
  *  Thread: any.   Holds: plain data. */
 
+import type { Right } from './rights.ts'
+
 /** How an argument stands in a body. A body is a sequence of msgpack values, one an argument.
  *  text: str · uint: unsigned integer · time: float64 or unsigned integer, milliseconds since 1970 ·
  *  ttl: nil (the default), unsigned integer of milliseconds, or str (a policy's name) ·
@@ -31,6 +33,8 @@ export interface FrameSpec {
   readonly args: readonly (readonly [name: string, kind: ArgKind])[]
   /** `socket` = between client and engine; `ring` = between the main thread and a worker; `both`. */
   readonly on: 'socket' | 'ring' | 'both'
+  /** Of a request on the socket: the right that its client's role must have (rights.ts). */
+  readonly needs?: Right
   /** The worker kind that answers it when main alone cannot; `main` = no worker is asked. */
   readonly worker?: 'main' | 'sqlite' | 'postgres'
   /** May be sent again after a reconnect: it changes nothing, or changes it to the same thing. */

@@ -15,6 +15,7 @@ export const LIMIT_OPS = {
     ],
     on: 'socket',
     worker: 'main',
+    needs: 'write',
     replies: ['LIMIT'],
     doc: 'Counts one event of a subject, unless it has had `max` within the window that ends now.',
   },

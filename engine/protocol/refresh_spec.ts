@@ -14,6 +14,7 @@ export const REFRESH_OPS = {
     ],
     on: 'both',
     worker: 'postgres',
+    needs: 'sqlWrite',
     repeatable: true,
     replies: ['OK'],
     doc: 'The schema of a database was changed past the engine. Before the reply its cached results are ended; what was known of its statements, and their plans on connections, is not used again.',

@@ -9,6 +9,7 @@
  *  since no tier has a list of the keys. */
 
 import { Glob } from '../glob.ts'
+import type { Access } from '../guard/access.ts'
 import { BodyReader, SCALAR_BYTES_MAX, textBytesMax, writeText } from '../protocol/body.ts'
 import { encodeValue } from '../protocol/payload.ts'
 import { HAS_MORE, REPLIES } from '../protocol/spec.ts'
@@ -19,7 +20,13 @@ import { flushReplies, type ReplyWriter } from './reply.ts'
 /** What a request will have changed once it is answered: keys, or what is told to whom. */
 type Change =
   | { readonly word: 'set' | 'deleted'; readonly keys: readonly string[] }
-  | { readonly told: unknown; readonly isMeant: (subscriber: Subscriber) => boolean }
+  | {
+      readonly told: unknown
+      /** Whose keys may be meant. */
+      readonly isMeant: (subscriber: Subscriber) => boolean
+      /** Of those, who may know the names in it; the others are told that any of their keys may have gone. */
+      readonly mayKnow: (access: Access) => boolean
+    }
 
 export class KeyChanges {
   private readonly pubSub: PubSub
@@ -58,8 +65,12 @@ export class KeyChanges {
   tell(change: Change): void {
     const { keys } = this.pubSub
     if ('told' in change) {
-      const message = encodeValue(change.told)
-      keys.sendWhere(change.isMeant, Buffer.concat([NO_KEY, message]))
+      const { isMeant, mayKnow } = change
+      const body = bodyOf(change.told)
+      keys.sendWhere(subscriber => {
+        if (!isMeant(subscriber)) return undefined
+        return mayKnow(subscriber.access) ? body : bodyOf({ pattern: subscriber.pattern })
+      })
     } else {
       for (const key of change.keys) {
         const bytesMax = textBytesMax(key) + SCALAR_BYTES_MAX
@@ -78,7 +89,11 @@ export class KeyChanges {
       case 'deleted':
         return this.watched(effect.word, effect.keys)
       case 'tags':
-        return { told: { tags: effect.tags }, isMeant: () => true }
+        return {
+          told: { tags: effect.tags },
+          isMeant: () => true,
+          mayKnow: access => effect.tags.every(tag => access.covers(tag)),
+        }
       case 'pattern':
         return patternChange(effect.pattern)
       default:
@@ -143,7 +158,11 @@ function patternChange(pattern: string): Change {
     if (name !== undefined) return ended.matches(name)
     return glob.prefix.startsWith(ended.prefix) || ended.prefix.startsWith(glob.prefix)
   }
-  return { told: { pattern }, isMeant }
+  return { told: { pattern }, isMeant, mayKnow: access => access.covers(ended.prefix) }
+}
+
+function bodyOf(told: unknown): Buffer {
+  return Buffer.concat([NO_KEY, encodeValue(told)])
 }
 
 const NO_KEY = encodeValue('')

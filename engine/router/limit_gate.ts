@@ -46,10 +46,12 @@ export class LimitGate {
   /** Counts a request, where its connection has limits. True: takeBack() undoes it. Throws RATE_LIMITED. */
   admit(replies: ReplyWriter, op: number, bytes: Buffer, start: number, end: number): boolean {
     const { limits } = this
+    if (!limits.isOn) return false
     const kind = KINDS[op]!
-    if (!limits.isOn || replies.limitedAs === undefined || kind === LIMITED.none) return false
+    const { access, account } = replies
+    if (kind === LIMITED.none || access.isAdmin || account === undefined) return false
     const isForced = op === OPS.EXECUTE.code && this.isSavepoint(bytes, start, end)
-    return limits.admit(replies.limitedAs, kind, isForced)
+    return limits.admit(account.uid, kind, isForced)
   }
 
   takeBack(): void {

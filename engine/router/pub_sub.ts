@@ -9,6 +9,7 @@
 
 import { HearthError } from '../errors.ts'
 import { Glob } from '../glob.ts'
+import type { Access } from '../guard/access.ts'
 import {
   CHANNEL_BYTES_MAX,
   MESSAGE_BYTES_MAX,
@@ -76,6 +77,7 @@ export class PubSub {
   }
 
   private checkRoom(replies: ReplyWriter): void {
+    replies.account?.checkSubscriptions(replies.access)
     const isMany = (replies.subscribers?.size ?? 0) >= PATTERNS_OF_ONE_MAX
     if (!isMany && this.messages.count + this.keys.count + this.services.count < PATTERN_COUNT_MAX)
       return
@@ -131,10 +133,11 @@ export class Space {
     return count
   }
 
-  /** Sends a body of MESSAGE to all whose channels may be meant. */
-  sendWhere(isMeant: (subscriber: Subscriber) => boolean, bytes: Buffer): void {
+  /** Sends each subscriber the body of MESSAGE that is for it, if there is one. */
+  sendWhere(bodyFor: (subscriber: Subscriber) => Buffer | undefined): void {
     const take = (subscriber: Subscriber): void => {
-      if (isMeant(subscriber)) subscriber.take(bytes, 0, bytes.length)
+      const body = bodyFor(subscriber)
+      if (body !== undefined) subscriber.take(body, 0, body.length)
     }
     for (const named of this.byName.values()) named.forEach(take)
     this.byGlob.forEach(take)
@@ -145,6 +148,7 @@ export class Space {
 export class Subscriber {
   readonly space: Space
   readonly glob: Glob
+  readonly pattern: string
   /** The only channel it is to; undefined when its pattern has magic. */
   readonly name: string | undefined
   private readonly replies: ReplyWriter
@@ -155,8 +159,14 @@ export class Subscriber {
     this.replies = replies
     this.id = id
     this.space = space
+    this.pattern = pattern
     this.glob = new Glob(pattern)
     this.name = MAGIC.test(pattern) ? undefined : pattern
+  }
+
+  /** What its client may know of. */
+  get access(): Access {
+    return this.replies.access
   }
 
   /** Takes a body of MESSAGE; false when it was lost. */

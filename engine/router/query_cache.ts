@@ -92,13 +92,15 @@ export class QueryCache {
     if (tags.length > OWN_TAG_COUNT_MAX)
       throw new HearthError('BAD_REQUEST', `a result has at most ${OWN_TAG_COUNT_MAX} tags`)
     const bodyAt = request.at
-    const database = request.text() || DEFAULT_DATABASE
+    // With the Postgres role in it, where there is one: another role is another key. A write ends the results of all.
+    const asked = request.text() || DEFAULT_DATABASE
+    const database = this.sql.databaseOf(asked)
     const untilMs = monotonicMs() + (request.uint() || Number.POSITIVE_INFINITY)
     request.uint()
     request.textRange()
     const sql = request.text()
     const paramsAt = request.raw()
-    const prefix = statementPrefix(this.engineId, database, sql)
+    const prefix = statementPrefix(this.engineId, asked, sql)
     const key = queryKey(prefix, bytes, paramsAt, end)
     const keyBytes = Buffer.from(key)
     const { memory } = this.state

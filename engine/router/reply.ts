@@ -5,6 +5,8 @@
  *          goes nowhere. */
 
 import type { HearthError } from '../errors.ts'
+import { type Access, ADMIN } from '../guard/access.ts'
+import type { Account } from '../guard/accounts.ts'
 import { CLIENT_NUMBER_MAX } from '../limits.ts'
 import { writeUint } from '../protocol/body.ts'
 import { encodeError } from '../protocol/error_frame.ts'
@@ -42,8 +44,9 @@ export class ReplyWriter extends FrameWriter {
   /** What the connection has open at the postgres worker; undefined until there is something. */
   handles: Handles | undefined
   subscriptions = 0
-  /** The user under whose limits its requests count; undefined: nothing limits them. */
-  limitedAs: number | undefined
+  /** What its client may do, and its user's account; a session sets both, before it takes the first request. */
+  access: Access = ADMIN
+  account: Account | undefined
   /** Its subscriptions to messages and key changes, by their ids; undefined until there is one. */
   subscribers: Map<number, Subscriber> | undefined
   /** What is to be told of its requests once they are answered; undefined until somebody watches keys. */

@@ -5,17 +5,21 @@
  *          session; every other error becomes a reply.  (3) false means: no room now, nothing has happened. */
 
 import { HearthError, toHearthError } from '../errors.ts'
+import type { Access } from '../guard/access.ts'
 import { RateLimits } from '../guard/rate_limit.ts'
 import { BodyReader } from '../protocol/body.ts'
 import { encodeValue } from '../protocol/payload.ts'
 import { OPS, REPLIES } from '../protocol/spec.ts'
+import { ByteQuotas } from './byte_quotas.ts'
 import type { Cache } from './cache.ts'
 import { InsightOps } from './insight_ops.ts'
 import { KeyChanges } from './key_changes.ts'
 import { LimitGate } from './limit_gate.ts'
+import { checkNames, checkRight } from './permit.ts'
 import { PubSub } from './pub_sub.ts'
 import type { QueryCache } from './query_cache.ts'
 import type { ReplyWriter } from './reply.ts'
+import type { SqlAccess } from './sql_access.ts'
 import type { SqlOps } from './sql_ops.ts'
 
 /** Figures and health come from all over the engine; the router is handed functions that gather them. */
@@ -47,6 +51,8 @@ export class Router {
   private readonly sql: SqlOps
   private readonly queryCache: QueryCache
   private readonly overview: Overview
+  private readonly sqlAccess: SqlAccess
+  private readonly byteQuotas: ByteQuotas
   private readonly insight: InsightOps
   private readonly limits: LimitGate
   private readonly keyChanges = new KeyChanges(this.pubSub)
@@ -56,9 +62,12 @@ export class Router {
     sql: SqlOps,
     queryCache: QueryCache,
     overview: Overview,
+    sqlAccess: SqlAccess,
     limits = new RateLimits(),
     insight = new InsightOps(sql, false),
   ) {
+    this.sqlAccess = sqlAccess
+    this.byteQuotas = new ByteQuotas(cache.state)
     this.insight = insight
     this.cache = cache
     this.sql = sql
@@ -77,6 +86,8 @@ export class Router {
     end: number,
   ): boolean {
     try {
+      if (replies.access.stops[op] !== 0)
+        return this.takeLimited(replies, op, id, bytes, start, end)
       const isCounted = this.limits.admit(replies, op, bytes, start, end)
       const isTaken = this.take(replies, op, id, bytes, start, end)
       if (isCounted && !isTaken) this.limits.takeBack()
@@ -88,6 +99,33 @@ export class Router {
       replies.error(id, known)
       return true
     }
+  }
+
+  /** What a client's role may not ask, or only within limits. What is refused counts under no limit of how often. */
+  private takeLimited(
+    replies: ReplyWriter,
+    op: number,
+    id: number,
+    bytes: Buffer,
+    start: number,
+    end: number,
+  ): boolean {
+    const { access } = replies
+    checkRight(access, op)
+    if (access.prefixes !== undefined) checkNames(access, op, bytes, start, end)
+    if (access.hasByteQuota) this.byteQuotas.check(access, op, end - start)
+    const isOwnSql = access.hasOwnSql && this.sqlAccess.names(op)
+    const body = isOwnSql ? this.sqlAccess.bodyFor(access, op, bytes, start, end) : undefined
+    const isCounted = this.limits.admit(replies, op, bytes, start, end)
+    let isTaken: boolean
+    if (body !== undefined) isTaken = this.take(replies, op, id, body, 0, body.length)
+    else if (op === OPS.STATS.code) {
+      const own = this.overview.stats().then(stats => statsFor(access, stats))
+      isTaken = this.answerLater(replies, id, own)
+    } else isTaken = this.take(replies, op, id, bytes, start, end)
+    if (isCounted && !isTaken) this.limits.takeBack()
+    if (isTaken && access.hasByteQuota) this.byteQuotas.took(access, op, end - start)
+    return isTaken
   }
 
   private take(
@@ -219,6 +257,18 @@ export class Router {
       },
     )
     return true
+  }
+}
+
+/** The figures without what belongs to others: namespaces and databases that the role has not. */
+function statsFor(access: Access, stats: unknown): unknown {
+  const { namespaces = {}, pools = {}, ...rest } = stats as Record<string, Record<string, unknown>>
+  const only = (all: Record<string, unknown>, isOwn: (name: string) => boolean) =>
+    Object.fromEntries(Object.entries(all).filter(([name]) => isOwn(name)))
+  return {
+    ...rest,
+    namespaces: only(namespaces, name => access.covers(`${name}:`)),
+    pools: only(pools, name => access.databases?.has(name.split(' ')[0]!) !== false),
   }
 }
 

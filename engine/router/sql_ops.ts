@@ -19,13 +19,16 @@ import type { ReplyWriter } from './reply.ts'
 import { Subscription, subscriptionReceiver } from './subscription.ts'
 
 export class SqlOps {
+  readonly databaseOf: (name: string) => string
   /** How requests for cached results were answered. */
   readonly outcomes = new CacheOutcomes()
   private readonly postgres: () => Lease | undefined
   private readonly request = new BodyReader()
   private readonly opened = new BodyReader()
 
-  constructor(postgres: () => Lease | undefined) {
+  /** `databaseOf`: the configured database that a name in a frame means, where a role's own connections have names of their own. */
+  constructor(postgres: () => Lease | undefined, databaseOf = (name: string) => name) {
+    this.databaseOf = databaseOf
     this.postgres = postgres
   }
 

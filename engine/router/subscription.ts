@@ -25,6 +25,7 @@ export class Subscription {
 
   /** Throws BUSY when one more would be too many. */
   static checkRoom(replies: ReplyWriter): void {
+    replies.account?.checkSubscriptions(replies.access)
     const isMany = replies.subscriptions >= SUBSCRIPTIONS_OF_ONE_MAX
     if (!isMany && subscriptionCount < SUBSCRIPTION_COUNT_MAX) return
     const whose = isMany ? `this connection has ${SUBSCRIPTIONS_OF_ONE_MAX}` : 'there are too many'

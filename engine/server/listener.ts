@@ -14,7 +14,8 @@ import { LEAVE_MS_MAX, LEAVE_OPEN_MS_MAX, SESSION_COUNT_MAX } from '../limits.ts
 import { log } from '../log.ts'
 import { encodeErrorFrame } from '../protocol/error_frame.ts'
 import { type CredentialsOf, peerOf } from './peer.ts'
-import { Session, type SessionContext } from './session.ts'
+import { Session } from './session.ts'
+import type { SessionContext } from './session_context.ts'
 import { descriptorOf, SocketWire } from './socket_wire.ts'
 
 export interface ListenerOptions {
@@ -117,6 +118,12 @@ export class Listener {
     const session = new Session(correlationId(), peer, wire, this.context)
     this.sessions.set(session, wire)
     wire.serve(session)
+  }
+
+  /** Gives every session what its peer may do now. */
+  renewAccess(): void {
+    for (const session of this.sessions.keys())
+      session.setAccess(this.context.accessOf(session.peer))
   }
 
   private checkDeadlines(): void {

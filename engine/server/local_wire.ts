@@ -5,7 +5,8 @@
 import type { OpenStream, Stream } from '../client/connection.ts'
 import { correlationId } from '../correlation.ts'
 import { ownPeer, type Peer } from './peer.ts'
-import { Session, type SessionContext, type Wire } from './session.ts'
+import { Session } from './session.ts'
+import type { SessionContext, Wire } from './session_context.ts'
 
 /** The stream of an embedded client; `peer`: as who it is to be served. */
 export function localStream(context: SessionContext, peer: Peer = ownPeer()): OpenStream {

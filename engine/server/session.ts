@@ -8,6 +8,8 @@
 
 import { monotonicMs } from '../clock.ts'
 import { HearthError, isHearthError, toHearthError } from '../errors.ts'
+import { type Access, nobodyError } from '../guard/access.ts'
+import type { Account } from '../guard/accounts.ts'
 import {
   CLIENT_NAME_BYTES_MAX,
   READ_BYTES,
@@ -19,52 +21,15 @@ import {
 } from '../limits.ts'
 import { log } from '../log.ts'
 import { BodyReader } from '../protocol/body.ts'
-import type { Outlet } from '../protocol/frame_writer.ts'
 import { bodyBytesOf, HEADER_BYTES, opOf, readId, readWord } from '../protocol/header.ts'
 import { NO_ID } from '../protocol/leave_spec.ts'
 import { encodeValue } from '../protocol/payload.ts'
 import { OPS, PROTOCOL_VERSION, REPLIES } from '../protocol/spec.ts'
+import { checkRight } from '../router/permit.ts'
 import { ReplyWriter } from '../router/reply.ts'
-import type { RequestMeter } from '../router/request_meter.ts'
-import type { Router } from '../router/router.ts'
-import type { Assembly } from './assembly.ts'
 import { LONG_OPS } from './long_ops.ts'
 import type { Peer } from './peer.ts'
-
-/** The connection under a session: a Unix socket, or a client in this very process. */
-export interface Wire extends Outlet {
-  unsentBytes(): number
-  pauseReads(): void
-  resumeReads(): void
-  /** Sends what is queued, then closes. */
-  close(): void
-  /** Closes at once; what is queued is dropped. */
-  destroy(): void
-}
-
-/** What all sessions share. */
-export interface SessionContext {
-  readonly router: Router
-  readonly assembly: Assembly
-  readonly meter: RequestMeter
-  /** The sessions of clients in this process. */
-  readonly locals: Set<Session>
-  /** The longest body that an operation may have. */
-  bodyBytesMax(op: number): number
-  /** Ends a turn: replies are written out, and requests published to the workers. */
-  afterTurn(): void
-  /** What GREETING tells a client. */
-  greeting(peer: Peer): Record<string, unknown>
-  /** A page for a client that reads tier 1 in place; undefined when it may not or cannot. */
-  attach(peer: Peer): AttachedPage | undefined
-}
-
-/** Where a client reports what it has read in place, as long as its session lasts. */
-export interface AttachedPage {
-  readonly path: string
-  readonly bytes: number
-  release(): void
-}
+import type { AttachedPage, SessionContext, Wire } from './session_context.ts'
 
 export class Session {
   readonly id: string
@@ -73,6 +38,9 @@ export class Session {
   private readonly wire: Wire
   private readonly context: SessionContext
   private readonly replies: ReplyWriter
+  private readonly account: Account
+  /** Its user has a quota of what may be in flight. */
+  private isCounted: boolean
   private state: 'greeting' | 'serving' | 'closed' = 'greeting'
   /** Whole bytes not taken yet, while held. */
   private held: Buffer | undefined
@@ -102,7 +70,26 @@ export class Session {
       () => wire.unsentBytes() > SESSION_UNSENT_BYTES_PAUSE,
       context.meter,
     )
-    if (peer.role !== 'admin') this.replies.limitedAs = peer.uid
+    this.replies.access = context.accessOf(peer)
+    this.account = context.accountOf(peer, this.replies)
+    this.replies.account = this.account
+    this.isCounted = this.access.quotas.inflight < Infinity
+  }
+
+  get access(): Access {
+    return this.replies.access
+  }
+
+  /** The configuration has changed. Other rights mean another connection: what this one has mapped, opened and subscribed to it
+   *  had by the old ones. */
+  setAccess(access: Access): void {
+    const isSame = access.rights === this.access.rights
+    this.replies.access = access
+    this.isCounted = access.quotas.inflight < Infinity
+    if (isSame || this.state === 'closed') return
+    this.replies.flush()
+    this.end()
+    this.wire.close()
   }
 
   /** Requests that were taken or read and have no answer yet. */
@@ -161,6 +148,7 @@ export class Session {
     this.replies.end()
     this.page?.release()
     this.context.router.sessionEnded(this.replies)
+    this.account.leave(this.replies)
     this.held = undefined
     this.dropPartial()
   }
@@ -209,8 +197,10 @@ export class Session {
     let isTaken = true
     try {
       if (this.state === 'greeting') this.greet(op, id, bytes, start, end)
-      else if (op === OPS.ATTACH.code) this.attach(id, start, end)
-      else if (!this.context.router.route(replies, op, id, bytes, start, end)) {
+      else if (op === OPS.ATTACH.code) {
+        checkRight(this.access, op)
+        this.attach(id, start, end)
+      } else if (!this.context.router.route(replies, op, id, bytes, start, end)) {
         this.context.router.onceRoom(op, this.resume)
         isTaken = false
       }
@@ -233,7 +223,8 @@ export class Session {
       return true
     }
     // send() resumes once enough has been answered.
-    return this.replies.inflight >= SESSION_INFLIGHT_COUNT_MAX
+    if (this.replies.inflight >= SESSION_INFLIGHT_COUNT_MAX) return true
+    return this.isCounted && !this.account.hasRoom(this.access, this.resume)
   }
 
   private greet(op: number, id: number, bytes: Buffer, start: number, end: number): void {
@@ -247,9 +238,10 @@ export class Session {
     this.name = body.text().slice(0, CLIENT_NAME_BYTES_MAX)
     body.done()
     const { uid } = this.peer
+    if (this.access.isNobody) throw nobodyError(uid, this.access.role)
     this.replies.caller = uid < 0 ? this.name : `${this.name} (uid ${uid})`
     this.state = 'serving'
-    const greeting = encodeValue({ session: this.id, ...this.context.greeting(this.peer) })
+    const greeting = encodeValue({ session: this.id, ...this.context.greeting(this.access) })
     this.replies.frame(REPLIES.GREETING.code, id, greeting, 0, greeting.length)
     if (this.isLeaving) this.leave()
   }
@@ -265,7 +257,7 @@ export class Session {
   private attach(id: number, start: number, end: number): void {
     if (start !== end) throw new HearthError('PROTOCOL', 'ATTACH has no arguments')
     // One a connection: a client that asks again gets none.
-    const page = this.page === undefined ? this.context.attach(this.peer) : undefined
+    const page = this.page === undefined ? this.context.attach(this.peer, this.access) : undefined
     this.page ??= page
     const body = encodeValue(page === undefined ? null : { path: page.path, bytes: page.bytes })
     this.replies.frame(REPLIES.RESULT.code, id, body, 0, body.length)
@@ -382,6 +374,7 @@ export class Session {
     } else if (this.held !== undefined && this.replies.inflight < SESSION_INFLIGHT_COUNT_MAX / 2) {
       setImmediate(this.resume)
     }
+    if (this.isCounted) this.account.released()
     return isTaken
   }
 

@@ -8,7 +8,8 @@
 
 import net from 'node:net'
 import { READ_BYTES, SESSION_CLOSE_MS_MAX } from '../limits.ts'
-import type { Session, Wire } from './session.ts'
+import type { Session } from './session.ts'
+import type { Wire } from './session_context.ts'
 
 const readBuffer = Buffer.allocUnsafeSlow(READ_BYTES)
 

@@ -6,7 +6,22 @@
 #include "unix_socket.h"
 #include "writeback.h"
 
-/* (descriptor) → {pid, uid, gid} or -errno */
+/* NGROUPS_MAX is 65536, which nobody has. */
+#define GROUP_COUNT_MAX 1024
+
+static napi_value make_groups(napi_env env, int descriptor) {
+    unsigned int groups[GROUP_COUNT_MAX];
+    size_t count = 0;
+    napi_value list;
+    /* Of a kernel that does not know, or a peer with more, there are none: users and first groups still count. */
+    if (peer_groups_read(descriptor, groups, GROUP_COUNT_MAX, &count) != 0) count = 0;
+    NAPI_TRY(env, napi_create_array_with_length(env, count, &list));
+    for (size_t i = 0; i < count; i++)
+        NAPI_TRY(env, napi_set_element(env, list, (uint32_t)i, make_unsigned(env, groups[i])));
+    return list;
+}
+
+/* (descriptor) → {pid, uid, gid, groups} or -errno */
 static napi_value js_peer_credentials(napi_env env, napi_callback_info info) {
     size_t count = 1;
     napi_value arguments[1];
@@ -20,7 +35,8 @@ static napi_value js_peer_credentials(napi_env env, napi_callback_info info) {
     NAPI_TRY(env, napi_create_object(env, &result));
     bool is_ok = set_property(env, result, "pid", make_int(env, peer.pid)) &&
                  set_property(env, result, "uid", make_unsigned(env, peer.uid)) &&
-                 set_property(env, result, "gid", make_unsigned(env, peer.gid));
+                 set_property(env, result, "gid", make_unsigned(env, peer.gid)) &&
+                 set_property(env, result, "groups", make_groups(env, descriptor));
     return is_ok ? result : NULL;
 }
 

@@ -10,12 +10,24 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#ifndef SO_PEERGROUPS
+#define SO_PEERGROUPS 59 /* Linux 4.13 */
+#endif
+
 int peer_credentials_read(int descriptor, peer_credentials_t *peer) {
     struct ucred credentials;
     socklen_t size = sizeof credentials;
     if (getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0) return errno;
     if (credentials.pid == 0) return ENOTCONN; /* what Linux answers for a socket without a peer, TCP included */
     *peer = (peer_credentials_t){credentials.pid, credentials.uid, credentials.gid};
+    return 0;
+}
+
+int peer_groups_read(int descriptor, unsigned int *groups, size_t most, size_t *count) {
+    socklen_t size = (socklen_t)(most * sizeof *groups);
+    *count = 0;
+    if (getsockopt(descriptor, SOL_SOCKET, SO_PEERGROUPS, groups, &size) != 0) return errno;
+    *count = size / sizeof *groups;
     return 0;
 }
 

@@ -15,6 +15,8 @@ typedef struct peer_credentials {
 
 /** Who was at the other end when the connection was made. Returns 0 or an errno. */
 int peer_credentials_read(int descriptor, peer_credentials_t *peer);
+/** The supplementary groups it had then: at most `most` of them into `groups`, and how many into `count`. Returns 0 or an errno. */
+int peer_groups_read(int descriptor, unsigned int *groups, size_t most, size_t *count);
 /** Sends one datagram to a Unix socket, a path or '@' and an abstract name. Returns 0 or an errno. */
 int datagram_send(const char *address, const char *bytes, size_t size);
 /** The path that a listening Unix stream socket was bound to, '@' first for an abstract name; `size` is the room of `path`, then

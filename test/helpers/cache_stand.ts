@@ -24,6 +24,7 @@ import { Cache } from '../../engine/router/cache.ts'
 import { QueryCache } from '../../engine/router/query_cache.ts'
 import { flushReplies, ReplyWriter } from '../../engine/router/reply.ts'
 import { Router } from '../../engine/router/router.ts'
+import { SqlAccess } from '../../engine/router/sql_access.ts'
 import { SqlOps } from '../../engine/router/sql_ops.ts'
 import type { Replies } from '../../workers/handler.ts'
 import { createSqliteHandler, type SqliteHandler } from '../../workers/sqlite/ops.ts'
@@ -100,7 +101,7 @@ export class CacheStand {
       alerts: none,
       testAlerts: none,
     }
-    this.router = new Router(this.cache, sql, queries, overview)
+    this.router = new Router(this.cache, sql, queries, overview, new SqlAccess('-'))
     this.replies = new ReplyWriter(
       {
         send: bytes => {

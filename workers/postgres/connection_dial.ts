@@ -5,7 +5,7 @@
 
 import type Client from 'pg-native'
 import { Connection } from './connection.ts'
-import type { Origin } from './database.ts'
+import type { PoolSpec } from './database.ts'
 import { CONNECT_MS_MAX } from './dial.ts'
 import { notConfiguredError } from './errors.ts'
 import type { PreparedCounts } from './pool_figures.ts'
@@ -14,7 +14,7 @@ import { type SessionLimits, setupStatement, withDefaults } from './session.ts'
 
 /** Opens and sets up one connection. Rejects with why it could not be. */
 export async function openConnection(
-  spec: SessionLimits & { readonly url: string; readonly origin?: Origin },
+  spec: SessionLimits & Pick<PoolSpec, 'url' | 'origin' | 'held'>,
   counts: PreparedCounts,
 ): Promise<Connection> {
   const Driver = await loadDriver()

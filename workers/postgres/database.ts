@@ -7,6 +7,7 @@ import type { HearthError } from '../../engine/errors.ts'
 import type { Side, SideFigures } from './admission.ts'
 import type { OutsideWritesState } from './outside_writes.ts'
 import type { RetryFigures } from './retries.ts'
+import type { Guard, HeldTo } from './role_guard.ts'
 
 export interface Database {
   /** Runs one statement on its own (autocommit): calls back once, be it before this returns. */
@@ -63,6 +64,9 @@ export interface PoolSpec extends PoolOptions {
   readonly name: string
   readonly url: string
   readonly origin?: Origin
+  /** What its sessions are held to, and the statements that are refused because of it. */
+  readonly held?: HeldTo | undefined
+  readonly guard?: Guard | undefined
 }
 
 /** Who answers, as results say it: one object a server, which changes with its role. */

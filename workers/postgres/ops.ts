@@ -14,12 +14,14 @@ import { BREAKER_DEFAULTS, type BreakerOptions } from './breaker_options.ts'
 import { CachedOps } from './cached_ops.ts'
 import {
   type ClusterOptions,
+  type DatabaseSpec,
   type HealthOptions,
   POOL_DEFAULTS,
   type PoolOptions,
 } from './database.ts'
 import { INSIGHT_OPS, Insight, type InsightOptions } from './insight/insight.ts'
 import { PostgresDatabase } from './postgres_database.ts'
+import { ROLE_DATABASE_COUNT_MAX, type RoleName, roleNameOf, specFor } from './role_databases.ts'
 import { loadClusterPart } from './servers/part.ts'
 import { SessionOps } from './session_ops.ts'
 import { SessionWrites } from './session_writes.ts'
@@ -36,6 +38,8 @@ export interface DatabaseConfig {
 }
 
 export interface PostgresConfig {
+  /** In the name of a database: what follows is what its clients are held to. */
+  readonly roleMark?: string | undefined
   /** By name; `main` is what a query without a name means. */
   readonly databases: Readonly<Record<string, DatabaseConfig>>
   readonly breaker?: Partial<BreakerOptions> | undefined
@@ -73,17 +77,36 @@ export function createPostgresHandler(config: PostgresConfig): Handler {
     writes.tell(database, oids.length === 0 ? 'everything' : oids)
   const breaker = { ...BREAKER_DEFAULTS, ...config.breaker }
   const databases = new Map<string, PostgresDatabase>()
+  const specs = new Map<string, DatabaseSpec>()
   const insight = new Insight(config.insight, databases)
+  // Insight asks for plans as the database's own login, by which nothing of a role's may run.
+  const open = (spec: DatabaseSpec, base?: PostgresDatabase) => {
+    const watched = base === undefined ? insight : undefined
+    return new PostgresDatabase(spec, underway, breaker, written, undefined, watched, base)
+  }
   for (const [name, { url, pool, cluster, health }] of Object.entries(config.databases)) {
     const spec = { name, url, ...POOL_DEFAULTS, ...pool, cluster, health }
-    databases.set(name, new PostgresDatabase(spec, underway, breaker, written, undefined, insight))
+    specs.set(name, spec)
+    databases.set(name, open(spec))
   }
-  return new PostgresHandler(databases, underway, writes, insight)
+  const openFor: OpenFor = held => {
+    const base = databases.get(held.database)
+    if (base === undefined || databases.size - specs.size >= ROLE_DATABASE_COUNT_MAX)
+      return undefined
+    return open(specFor(specs.get(held.database)!, held), base)
+  }
+  const roleOf = (name: string) => roleNameOf(name, config.roleMark)
+  return new PostgresHandler(databases, underway, writes, insight, roleOf, openFor)
 }
+
+/** Opens a database's connections for a role; undefined where there is no such database. */
+type OpenFor = (held: RoleName) => PostgresDatabase | undefined
 
 class PostgresHandler implements Handler {
   readonly ops: readonly number[]
-  private readonly databases: ReadonlyMap<string, PostgresDatabase>
+  private readonly databases: Map<string, PostgresDatabase>
+  private readonly roleOf: (name: string) => RoleName | undefined
+  private readonly openFor: OpenFor
   private readonly underway: Underway
   private readonly sessions: SessionOps
   private readonly cached: CachedOps
@@ -94,11 +117,15 @@ class PostgresHandler implements Handler {
   private nowMs = 0
 
   constructor(
-    databases: ReadonlyMap<string, PostgresDatabase>,
+    databases: Map<string, PostgresDatabase>,
     underway: Underway,
     writes: WriteWatch,
     insight: Insight,
+    roleOf: (name: string) => RoleName | undefined,
+    openFor: OpenFor,
   ) {
+    this.roleOf = roleOf
+    this.openFor = openFor
     this.databases = databases
     this.insight = insight
     this.underway = underway
@@ -139,7 +166,7 @@ class PostgresHandler implements Handler {
   stats(): Record<string, unknown> {
     return Object.fromEntries(
       [...this.databases].map(([name, database]) => [
-        name,
+        this.roleOf(name)?.shown ?? name,
         { ...database.stats(), ...this.insight.figures(name) },
       ]),
     )
@@ -225,10 +252,16 @@ class PostgresHandler implements Handler {
   private database(name: string, correlationId: string): PostgresDatabase {
     const database = this.databases.get(name || DEFAULT_DATABASE)
     if (database !== undefined) return database
-    const known = [...this.databases.keys()].join(', ') || 'none'
+    const held = this.roleOf(name)
+    const own = held === undefined ? undefined : this.openFor(held)
+    if (own !== undefined) {
+      this.databases.set(name, own)
+      return own
+    }
+    const known = [...this.databases.keys()].filter(each => !this.roleOf(each)).join(', ')
     throw new HearthError(
       'NOT_CONFIGURED',
-      `there is no database "${name || DEFAULT_DATABASE}" (configured: ${known}); set postgres.<name>.url`,
+      `there is no database "${held?.shown ?? (name || DEFAULT_DATABASE)}" (configured: ${known || 'none'}); set postgres.<name>.url`,
       { correlationId },
     )
   }

@@ -51,12 +51,13 @@ export class Pool implements Database {
   readonly budget: Budget
   readonly figures: PoolFigures
   isClosing = false
-  readonly statements = new Statements()
+  readonly statements: Statements
   private readonly autocommit: Autocommit
   private readonly watch: PoolWatch
 
   constructor(spec: PoolSpec, budget = new Budget(spec.size), figures = new PoolFigures()) {
     this.spec = spec
+    this.statements = new Statements(spec.guard)
     this.budget = budget
     this.figures = figures
     this.autocommit = new Autocommit(this)

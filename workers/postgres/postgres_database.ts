@@ -44,13 +44,14 @@ const MOVE_COUNT_MAX = 3
 
 export class PostgresDatabase {
   readonly listener: Listener
-  readonly statements = new Statements()
+  readonly statements: Statements
   readonly analysis: Analysis
   /** Started with the first result that is to be cached. */
   readonly outside: OutsideWrites
   private readonly spec: DatabaseSpec
   private readonly params = new ParamsStore()
   private readonly servers: readonly Server[]
+  private readonly relatives: Set<PostgresDatabase>
   private readonly cluster: Cluster | undefined
   private readonly health: ServerHealth | undefined
   /** Where all goes when there is one server, and writes when there are several. */
@@ -65,7 +66,7 @@ export class PostgresDatabase {
   private readonly listenerSpec: { url: string } & DatabaseSpec
   private readonly insight: Insight | undefined
 
-  /** `isRepeatable`: proven to change nothing. Functions may write, and no text says which: left out, the server is asked. */
+  /** `isRepeatable`: proven to change nothing; left out, the server is asked. `base`: the same, held to no role; its relatives are. */
   constructor(
     spec: DatabaseSpec,
     underway: Underway,
@@ -73,9 +74,12 @@ export class PostgresDatabase {
     written: (database: string, oids: readonly number[]) => void = () => {},
     isRepeatable?: (statement: Statement) => boolean,
     insight?: Insight,
+    base?: PostgresDatabase,
   ) {
     this.spec = spec
     this.insight = insight
+    this.relatives = (base?.relatives ?? new Set<PostgresDatabase>()).add(this)
+    this.statements = new Statements(spec.guard)
     this.underway = underway
     this.retries = new Retries({
       name: spec.name,
@@ -100,15 +104,17 @@ export class PostgresDatabase {
     this.servers = [own, ...others]
     this.listenerSpec = { ...spec }
     this.listener = new Listener(this.listenerSpec)
-    this.analysis = new Analysis(() => this.pool)
+    this.analysis = new Analysis(() => this.pool, {}, base?.analysis.family)
     this.written = () => written(spec.name, [])
-    this.outside = new OutsideWrites({
-      listener: this.listener,
-      pool: { query: request => this.pool.query(request) },
-      written: oids => written(spec.name, oids),
-      schemaChanged: () => this.refresh(),
-      isDown: () => isDownFailure((this.primary.shared ?? this.pool).dialer.lastFailure),
-    })
+    this.outside =
+      base?.outside ??
+      new OutsideWrites({
+        listener: this.listener,
+        pool: { query: request => this.pool.query(request) },
+        written: oids => written(spec.name, oids),
+        schemaChanged: () => this.refresh(),
+        isDown: () => isDownFailure((this.primary.shared ?? this.pool).dialer.lastFailure),
+      })
     for (const server of this.servers) this.wire(server)
     if (others.length > 0) this.cluster = this.openCluster()
     else if (spec.health !== undefined)
@@ -205,7 +211,7 @@ export class PostgresDatabase {
   /** The schema was changed elsewhere. Lanes mend their plans themselves: no statement there is part of a transaction. */
   refresh(): void {
     this.analysis.forgetAll()
-    for (const { pool } of this.servers) pool.lists.outdate()
+    for (const { servers } of this.relatives) for (const { pool } of servers) pool.lists.outdate()
   }
 
   /** The requester of a ticket is gone or has had enough. False: it is not on a shared connection of this database. */
@@ -245,7 +251,7 @@ export class PostgresDatabase {
     this.health?.close()
     this.listener.close()
     this.retries.close()
-    this.outside.stop()
+    if (this.spec.held === undefined) this.outside.stop()
     this.held?.close(closedError(this.spec.name))
     await Promise.all(this.servers.map(server => server.close()))
   }
@@ -295,7 +301,8 @@ export class PostgresDatabase {
 
   private goesOn(server: Server, job: SharedJob, error: HearthError): boolean {
     if (job.isUnwanted || job.moves >= MOVE_COUNT_MAX) return false
-    if (error.code === 'READ_ONLY' && !job.isRead) return this.held!.hold(job, error)
+    if (error.code === 'READ_ONLY' && !job.isRead && !this.spec.held?.isReadOnly)
+      return this.held!.hold(job, error)
     if (!isTransportFault(error) || (knownOf(error).mayHaveRun && !job.isRead)) return false
     return this.move(server, job) || this.held!.hold(job, error)
   }

@@ -2,6 +2,8 @@
  *  Owns:   nothing.   Thread: postgres worker.
  *  Holds:  what the user wrote in the URL stands; only what is missing is added. */
 
+import type { PoolSpec } from './database.ts'
+import { setRoleText } from './role_databases.ts'
 import type { Statement } from './statement.ts'
 
 /** The conninfo with what a pool wants: both forms of libpq take a later value for an earlier one. */
@@ -38,13 +40,13 @@ export interface SessionLimits {
 }
 
 /** Text formats are fixed, since the encoder of results reads them; the order of day and month in input stays the database's. */
-export function setupStatement(limits: SessionLimits): Statement {
+export function setupStatement(limits: SessionLimits & Pick<PoolSpec, 'held'>): Statement {
   const { statementTimeoutMs, idleInTransactionTimeoutMs } = limits
   return plain(
     `select set_config('statement_timeout', '${Math.ceil(statementTimeoutMs)}', false),
       set_config('idle_in_transaction_session_timeout', '${serverIdleMs(idleInTransactionTimeoutMs)}', false),
       set_config('datestyle', 'ISO', false), set_config('intervalstyle', 'postgres', false),
-      set_config('bytea_output', 'hex', false), ${NOTICES_DEATH}`,
+      set_config('bytea_output', 'hex', false), ${NOTICES_DEATH}${setRoleText(limits)}`,
   )
 }
 

@@ -174,7 +174,8 @@ export class SessionOps {
     const { transaction } = this.get(handle, 'transaction')
     const statement = transaction.pool.statements.inside(sql)
     this.writes.runs(handle, statement)
-    this.insight.see(statement, transaction.pool.spec.name)
+    const { name, held } = transaction.pool.spec
+    if (held === undefined) this.insight.see(statement, name)
     const resolve = ({ body }: ReadResult) => answer(REPLIES.ROWS.code, body)
     const sent = commented(statement, correlationId)
     const step = { statement: sent, params, correlationId, timeoutMs, resolve, reject: refuse }

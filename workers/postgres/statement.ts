@@ -8,6 +8,7 @@ import { createHash } from 'node:crypto'
 import { HearthError } from '../../engine/errors.ts'
 import { commentOf } from '../../engine/trace_context.ts'
 import type { Mark } from './insight/recorder.ts'
+import type { Guard } from './role_guard.ts'
 
 export interface Statement {
   readonly sql: string
@@ -59,6 +60,12 @@ const KNOWN_TEXT_LENGTH_MAX = 16_384
 
 export class Statements {
   private readonly known = new Map<string, Statement>()
+  private readonly guard: Guard | undefined
+
+  /** `guard`: refuses what these statements may not do because of who asks them. */
+  constructor(guard?: Guard) {
+    this.guard = guard
+  }
 
   /** A statement that runs by itself. Throws BAD_REQUEST for one that does not belong on a shared connection. */
   of(sql: string): Statement {
@@ -86,7 +93,7 @@ export class Statements {
 
   /** A COPY from or to its client. Throws BAD_REQUEST for anything else. */
   copy(sql: string, direction: 'in' | 'out'): Statement {
-    const statement = examine(sql)
+    const statement = this.examined(sql)
     const form = direction === 'in' ? /\bfrom\s+stdin\b/i : /\bto\s+stdout\b/i
     if (statement.word === 'copy' && form.test(sql)) return statement
     const meant =
@@ -95,11 +102,17 @@ export class Statements {
   }
 
   private add(sql: string): Statement {
-    const statement = examine(sql)
+    const statement = this.examined(sql)
     if (sql.length > KNOWN_TEXT_LENGTH_MAX) return statement
     if (this.known.size >= KNOWN_COUNT_MAX) this.forgetOldest()
     this.known.set(sql, statement)
     return statement
+  }
+
+  private examined(sql: string): Statement {
+    const refusal = this.guard?.(sql)
+    if (refusal !== undefined) throw refusal
+    return examine(sql)
   }
 
   /** The older half goes at once: cheaper than moving each text at each use, and a hot one is back by its next use. */
@@ -184,7 +197,7 @@ function refusedCopy(): string {
 
 /** Where the first word is: behind spaces, comments (which nest) and brackets. A scanner and not an expression: one that allows
  *  all this can be made to try for hours. */
-function startOf(sql: string): number {
+export function startOf(sql: string): number {
   let at = 0
   for (;;) {
     const two = sql.slice(at, at + 2)

@@ -9,6 +9,7 @@ import { HearthError, toHearthError } from '../../engine/errors.ts'
 import { BodyReader } from '../../engine/protocol/body.ts'
 import { OPS } from '../../engine/protocol/spec.ts'
 import type { Handler, Replies, RequestFrame } from '../handler.ts'
+import { countBytes } from './byte_count.ts'
 import { Hot } from './hot.ts'
 import { Invalidation } from './invalidation.ts'
 import { Listing } from './listing.ts'
@@ -81,6 +82,9 @@ class Tier implements SqliteHandler {
     )
     actions[OPS.DELETE_MATCHING.code] = flushed((frame, replies) =>
       invalidation.matching(frame, replies),
+    )
+    actions[OPS.COUNT_BYTES.code] = flushed((frame, replies) =>
+      countBytes(this.parts, this.reader, frame, replies),
     )
     // What is kept back has no id yet.
     actions[OPS.SAVE_HOT.code] = flushed((frame, replies) => hot.save(frame, replies))

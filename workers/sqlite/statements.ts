@@ -82,6 +82,8 @@ export function prepareStatements(connection: Connection) {
     connection.prepare(sql).raw() as unknown as Statement<Arguments, Row>
   const command = <Arguments extends unknown[]>(sql: string) =>
     connection.prepare(sql) as unknown as Command<Arguments>
+  type BytesRow = [last: string | null, rows: number, bytes: number]
+  let bytesIn: Statement<[string, string, number], BytesRow> | undefined
   return {
     begin: command<[]>('begin'),
     beginWrite: command<[]>('begin immediate'),
@@ -199,6 +201,12 @@ export function prepareStatements(connection: Connection) {
     ),
 
     count: rows<[], [count: number]>('select count(*) from entries'),
+    /** Of some keys of a range, in order. Prepared at its first use: only quotas ask for it. */
+    bytesIn: () =>
+      (bytesIn ??= rows(`
+        select max(key), count(*), total(octet_length(key) + bytes) from (
+          select key, coalesce(large_bytes, length(value)) as bytes
+          from entries where key >= ? and key < ? order by key limit ?)`)),
     /** Both ends are one step down the tree, so this costs nothing however large the table is. */
     idSpan: rows<[], [lowest: number | null, highest: number | null]>(
       'select (select min(id) from entries), (select max(id) from entries)',

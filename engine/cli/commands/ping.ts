@@ -29,11 +29,17 @@ export async function run(input: Input): Promise<number> {
   }
 }
 
-async function roundTrip(input: Input, timeoutMs: number): Promise<number> {
+interface Answer {
+  readonly roundTripMs: number
+  /** What the engine takes the caller for. */
+  readonly role: string | undefined
+}
+
+async function roundTrip(input: Input, timeoutMs: number): Promise<Answer> {
   const hearth = await openEngine(input, timeoutMs)
   try {
     await hearth.ping() // the first one pays for compiling the code it runs through
-    return await hearth.ping()
+    return { roundTripMs: await hearth.ping(), role: hearth.role }
   } finally {
     await hearth.close()
   }
@@ -43,7 +49,7 @@ function isNotThereYet(error: unknown): boolean {
   return isHearthError(error) && (error.code === 'UNAVAILABLE' || error.code === 'TIMEOUT')
 }
 
-function show(roundTripMs: number, input: Input): void {
-  if (input.isJson) printJson({ roundTripMs: Number(roundTripMs.toFixed(3)) })
+function show({ roundTripMs, role }: Answer, input: Input): void {
+  if (input.isJson) printJson({ roundTripMs: Number(roundTripMs.toFixed(3)), role })
   else print(`pong in ${duration(roundTripMs)}`)
 }

@@ -14,6 +14,7 @@ import {
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { formatSize } from '../../config/units.ts'
+import { Roles } from '../../guard/roles.ts'
 import { bytes } from '../table.ts'
 import { type Check, type Finding, fail, ok, type ReadPatient, warn } from './finding.ts'
 
@@ -65,10 +66,16 @@ export const group: Check = {
     const path = config.engine.socket
     const stat = statSync(path, { throwIfNoEntry: false })
     if (stat === undefined || process.getuid?.() === 0) return []
-    if (stat.uid === process.getuid?.()) return [ok('this user owns the socket: it is an admin')]
-    const isMember = process.getgroups?.().includes(stat.gid) === true
-    if (isMember && (stat.mode & 0o060) === 0o060) return [ok("this user is in the socket's group")]
-    if ((stat.mode & 0o006) === 0o006) return [ok('the socket is open to every user')]
+    const [uid, gid, groups] = [process.getuid!(), process.getgid!(), process.getgroups!()]
+    const isMember = groups.includes(stat.gid)
+    const bits = stat.uid === uid ? 0o600 : isMember ? 0o060 : 0o006
+    if ((stat.mode & bits) === bits) {
+      const roles = new Roles(config.access, { ownUid: stat.uid, socketGid: stat.gid })
+      const { role, isNobody } = roles.of({ uid, gid, groups })
+      if (!isNobody) return [ok(`this user has the role "${role}"`)]
+      const none = `this user may connect, and has the role "${role}", which may do nothing`
+      return [fail(none, "name it in access.service.members, or add it to the socket's group")]
+    }
     const found = isMember
       ? `${path} is not open to its group`
       : `this user is not in the group that may use ${path} (gid ${stat.gid})`

@@ -59,9 +59,16 @@ export class Analysis {
   /** By text, in the order in which they came: those to be examined, and the one that is. */
   private waiting = new Map<string, Waiting>()
   private isAsking = false
+  /** Those of the same database, whose names mean the same tables. */
+  readonly family: Set<Analysis>
 
   /** On the primary, whichever that is: the pool's role and search_path decide what names mean. */
-  constructor(pool: Pool | (() => Pool), limits: Partial<AnalysisLimits> = {}) {
+  constructor(
+    pool: Pool | (() => Pool),
+    limits: Partial<AnalysisLimits> = {},
+    family = new Set<Analysis>(),
+  ) {
+    this.family = family.add(this)
     this.pool = typeof pool === 'function' ? pool : () => pool
     this.limits = { ...LIMITS, ...limits }
   }
@@ -90,6 +97,10 @@ export class Analysis {
 
   /** After DDL: every name may mean something else. */
   forgetAll(): void {
+    for (const each of this.family) each.forget()
+  }
+
+  private forget(): void {
     this.known.clear()
     // Those who asked before are answered from what they asked; those who ask from now on are not among them.
     const { waiting } = this

@@ -28,6 +28,12 @@ export function withAddress(conninfo: string, { host, port }: Address): string {
   return `${host === '' ? '' : `host=${quoted} `}port=${port}${rest === '' ? '' : ` ${rest}`}`
 }
 
+/** The command-line options that a connection string asks the server for. */
+export function optionsOf(url: string): string | undefined {
+  const isUri = /^postgres(?:ql)?:\/\//.test(url)
+  return isUri ? parameterOf(url, 'options') : keywordOf(url, 'options')
+}
+
 /** A keyword string less some of its keywords. */
 export function without(conninfo: string, keywords: readonly string[]): string {
   const pair = `\\b(${keywords.join('|')})\\s*=\\s*('(?:[^'\\\\]|\\\\.)*'|\\S+)\\s*`
