@@ -84,6 +84,7 @@ const CODES = {
     INTRODUCE: 0x36,
     CACHE_OUTCOMES: 0x37,
     INSIGHT: 0x5c,
+    INSIGHT_ADMIN: 0x5e,
     COUNT_IN_PLACE: 0x5d,
     LIMIT_CHECK: 0x57,
     SERVICE: 0x59,

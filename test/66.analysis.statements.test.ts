@@ -72,6 +72,9 @@ create function jsonb_key(jsonb) returns text immutable return $1 ->> 'key';
 create table parts (id int primary key, kind text) partition by range (id);
 create table parts_1 partition of parts for values from (0) to (100);
 create table part_notes (part int references parts on delete cascade on update set null, text text);
+create table moved (id int primary key, kind text) partition by range (id);
+create table moved_1 partition of moved for values from (0) to (100); create table moved_2 partition of moved default;
+create table move_notes (part int references moved_1 on delete set null, text text);
 create view watched as select id, name from rooms;
 create function redirect() returns trigger language plpgsql as 'begin delete from notes; return null; end';
 create trigger redirected instead of insert on watched for each row execute function redirect();
@@ -376,6 +379,12 @@ const STATEMENTS: [sentence: string, sql: string, expected: Expected][] = [
     { ...WRITE, writes: 'part_notes parts' },
   ],
   ['a key of it', 'update parts set id = id + 1', { ...WRITE, writes: 'part_notes parts' }],
+  [
+    'what moves rows out of a partition that others refer to by its own name',
+    'update moved set id = id + 100',
+    { ...WRITE, writes: 'move_notes moved' },
+  ],
+  ['what leaves them there', 'update moved set kind = $1', { ...WRITE, writes: 'moved' }],
   ['what is no key of it', 'update parts_1 set kind = $1', { ...WRITE, writes: 'parts' }],
   [
     'a view whose trigger writes in its place',

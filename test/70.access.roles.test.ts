@@ -69,6 +69,7 @@ const MAY: Record<string, string> = {
   LIMIT_CHECK: 'as',
   REFRESH: 'as',
   INSIGHT: 'as',
+  INSIGHT_ADMIN: 'a',
   COUNT_IN_PLACE: 'asr',
 }
 

@@ -25,6 +25,8 @@ const CONTRACT: Record<string, string> = {
   hearth_pool_connections: 'pool state',
   hearth_pool_acquire_duration_seconds: 'pool',
   hearth_query_duration_seconds: 'pool kind',
+  hearth_slow_statements_total: 'pool',
+  hearth_n_plus_one_total: 'pool',
   hearth_replica_lag_seconds: 'replica',
   hearth_failovers_total: 'db',
   hearth_breaker_state: 'breaker',

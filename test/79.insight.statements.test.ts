@@ -7,7 +7,10 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { before, type TestContext, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Connection } from '../engine/client/connection.ts'
 import type { Hearth } from '../engine/client/index.ts'
+import { InsightRequest } from '../engine/client/sql_requests.ts'
+import { OPS } from '../engine/protocol/spec.ts'
 import { hearth as command } from './helpers/cli.ts'
 import { type OpenedEngine, openEngine } from './helpers/engine_parts.ts'
 import { sharedPostgres } from './helpers/postgres.ts'
@@ -129,11 +132,50 @@ test('the slow log has types for parameters, and the plan of a read as it ran, n
 })
 
 test('with insight.show_parameters the slow log shows them', async t => {
-  const engine = await opened(t, { slowThresholdMs: 20, showParameters: true, explain: 'off' })
+  const insight = { slowThresholdMs: 20, showParameters: true, explain: 'off' }
+  const engine = await opened(t, insight, { http: { listen: '127.0.0.1:0' } })
   const client = engine.local()
   await client.db.query('select pg_sleep(0.03), $1::text', [SECRET])
   assert.deepEqual((await client.insight.slow())[0]!.params, [JSON.stringify(SECRET)])
   assert.deepEqual(await client.insight.plans(), [])
+  const url = new URL('/insight/slow', await engine.engine.httpUrl())
+  assert(!(await (await fetch(url)).text()).includes(SECRET), 'over HTTP nobody asks who it is')
+})
+
+test('what is for administrators is an operation of its own, which the other is not', async t => {
+  const engine = await opened(t)
+  const client = engine.local()
+  await client.db.query('select * from rooms where id = $1', [1])
+  const { connection } = client.insight as unknown as { connection: Connection }
+  const asReader = Object.assign(new InsightRequest('reset', {}), { op: OPS.INSIGHT.code })
+  await assert.rejects(connection.request(asReader), { code: 'BAD_REQUEST' })
+  assert.equal((await client.insight.statements()).length, 1)
+  await client.insight.reset()
+  assert.deepEqual(await client.insight.statements(), [])
+})
+
+test('over HTTP the slow log is what the client sees, and metrics count it by pool', async t => {
+  const insight = { slowThresholdMs: 20, explain: 'off' }
+  const engine = await opened(t, insight, { http: { listen: '127.0.0.1:0' } })
+  const client = engine.local()
+  const url = new URL('/insight/slow', await engine.engine.httpUrl())
+  assert.deepEqual(await (await fetch(url)).json(), { slow: [] })
+  for (let i = 0; i < 2; i++) await client.db.query('select pg_sleep(0.03), $1::text', [SECRET])
+  for (let id = 1; id <= 12; id++) await client.db.query('select * from rooms where id = $1', [id])
+  const response = await fetch(url)
+  assert.equal(response.headers.get('content-type'), 'application/json')
+  const slow = await client.insight.slow()
+  // More on a machine that is busy.
+  assert(slow.length >= 2)
+  const withoutParameters = slow.map(({ params: _, ...rest }) => rest)
+  assert.deepEqual(await response.json(), { slow: withoutParameters })
+  assert(!JSON.stringify(slow).includes(SECRET))
+  const { metrics } = await client.metrics()
+  const { main } = (await client.stats()).pools
+  const sampleOf = (value: unknown) => [{ labels: { pool: 'main' }, value }]
+  assert.deepEqual(metrics['hearth_slow_statements_total']!.samples, sampleOf(slow.length))
+  assert.equal(main!['nPlusOne'], 1)
+  assert.deepEqual(metrics['hearth_n_plus_one_total']!.samples, sampleOf(1))
 })
 
 test('a loop of another process over the rows of a parent is found, with the parent and a better statement', async t => {

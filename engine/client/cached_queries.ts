@@ -21,7 +21,7 @@ import { checkNames } from './options.ts'
 import { QueryRequest, type StatementRequest, writeParams } from './query_request.ts'
 import { answerOf } from './request_context.ts'
 import { ttlBytesMax, writeTtl } from './requests.ts'
-import { checkTags, milliseconds, ttlOf } from './set_options.ts'
+import { checkBounds, checkTags, milliseconds, ttlOf } from './set_options.ts'
 import { settled } from './settled.ts'
 import type { SharedMemory } from './shared_memory.ts'
 import { CountInPlaceRequest } from './sql_requests.ts'
@@ -36,6 +36,10 @@ export interface QueryCacheOptions {
   readonly maxStaleMs?: number
   /** A fraction of `ttlMs`, best 0.8 to 0.95: who asks later than that gets the result, and it is fetched anew meanwhile. */
   readonly eagerAt?: number
+  /** The time to live follows what is seen, within bounds: twice as long when the result was the same again and had been read, half
+   *  as long when it had changed, and never longer than results of the statement last on average (hearth.insight). `ttlMs` is
+   *  where it begins; left out, at that average, or at the lower bound while nothing is known. Not together with `eagerAt`. */
+  readonly adaptive?: { readonly minMs: number; readonly maxMs: number }
   /** Names under which it can be invalidated besides, by cache.invalidateTags(): at most 15. */
   readonly tags?: readonly string[]
 }
@@ -43,7 +47,7 @@ export interface QueryCacheOptions {
 /** A hit in place needs no id. */
 type CachedStatement = Omit<StatementRequest, 'correlationId'>
 
-const NAMES = ['ttlMs', 'policy', 'maxStaleMs', 'eagerAt', 'tags']
+const NAMES = ['ttlMs', 'policy', 'maxStaleMs', 'eagerAt', 'adaptive', 'tags']
 const KNOWN_COUNT_MAX = 1_000
 const REPORT_MS = 2_000
 const NO_TAGS: readonly string[] = []
@@ -131,8 +135,9 @@ interface KnownStatement {
 }
 
 /** How long before its expiry a result is to be fetched anew, in milliseconds. Throws TypeError for options that make no sense. */
-function eagerMsOf({ eagerAt, ttlMs }: QueryCacheOptions): number {
+function eagerMsOf({ eagerAt, ttlMs, adaptive }: QueryCacheOptions): number {
   if (eagerAt === undefined) return 0
+  if (adaptive !== undefined) throw new TypeError('adaptive and eagerAt exclude each other')
   if (!(eagerAt > 0 && eagerAt < 1)) throw new TypeError('eagerAt must be between 0 and 1')
   if (!(ttlMs! > 0)) throw new TypeError('eagerAt is a fraction of ttlMs: give that too')
   return Math.ceil(ttlMs! * (1 - eagerAt))
@@ -143,6 +148,7 @@ class CachedQueryRequest extends QueryRequest {
   private readonly ttl: number | string | undefined
   private readonly staleMs: number
   private readonly eagerMs: number
+  private readonly adaptive: QueryCacheOptions['adaptive']
   private readonly tags: readonly string[]
 
   constructor(statement: StatementRequest, options: QueryCacheOptions, eagerMs: number) {
@@ -152,17 +158,21 @@ class CachedQueryRequest extends QueryRequest {
     this.ttl = ttlOf(options)
     this.staleMs = milliseconds('maxStaleMs', options.maxStaleMs) ?? 0
     this.eagerMs = eagerMs
+    if (options.adaptive !== undefined) checkBounds(options.adaptive)
+    this.adaptive = options.adaptive
     this.tags = tags
   }
 
   override bodyBytesMax(): number {
     const tagsBytes = this.tags.reduce((sum, tag) => sum + textBytesMax(tag), SCALAR_BYTES_MAX)
-    return super.bodyBytesMax() + ttlBytesMax(this.ttl) + SCALAR_BYTES_MAX * 2 + tagsBytes
+    return super.bodyBytesMax() + ttlBytesMax(this.ttl) + SCALAR_BYTES_MAX * 4 + tagsBytes
   }
 
   override write(target: Buffer, at: number): number {
     let end = writeTtl(target, at, this.ttl)
     end = writeUint(target, writeUint(target, end, this.staleMs), this.eagerMs)
+    const { minMs = 0, maxMs = 0 } = this.adaptive ?? {}
+    end = writeUint(target, writeUint(target, end, Math.ceil(minMs)), Math.ceil(maxMs))
     end = writeArrayHead(target, end, this.tags.length)
     for (const tag of this.tags) end = writeText(target, end, tag)
     return super.write(target, end)

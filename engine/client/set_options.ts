@@ -107,7 +107,8 @@ export function checkTags(tags: readonly string[]): void {
     throw new TypeError('tags must be an array of texts, none of them empty')
 }
 
-function checkBounds({ minMs, maxMs }: { minMs: number; maxMs: number }): void {
+/** Bounds of an adaptive time to live that make sense, else a TypeError. */
+export function checkBounds({ minMs, maxMs }: { minMs: number; maxMs: number }): void {
   if (!(minMs > 0 && minMs <= maxMs && maxMs <= Number.MAX_SAFE_INTEGER))
     throw new TypeError('adaptive needs a minMs above 0 and a maxMs that is not less')
 }

@@ -60,11 +60,14 @@ export class RefreshRequest extends SqlRequest {
   read(): void {}
 }
 
+const ADMIN: ReadonlySet<string> = new Set(['proof', 'reset'])
+
 export class InsightRequest extends SqlRequest {
-  readonly op = OPS.INSIGHT.code
+  readonly op: number
 
   constructor(what: string, options: object) {
     super([what, options])
+    this.op = (ADMIN.has(what) ? OPS.INSIGHT_ADMIN : OPS.INSIGHT).code
   }
 
   read(_op: number, bytes: Buffer, start: number, end: number): unknown {

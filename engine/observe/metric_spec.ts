@@ -30,6 +30,8 @@ export const METRICS = {
   hearth_pool_utilization_ratio: { type: 'gauge', labels: ['pool'], help: 'How much of what its connections can carry is taken, 0 to 1.' },
   hearth_pool_acquire_duration_seconds: { type: 'histogram', labels: ['pool'], help: 'How long requests waited for a connection.' },
   hearth_query_duration_seconds: { type: 'histogram', labels: ['pool', 'kind'], help: 'From the send of a statement to the answer of the server, be it an error; kind: read, write.' },
+  hearth_slow_statements_total: { type: 'counter', labels: ['pool'], help: 'Statements that took insight.slow_threshold or longer.' },
+  hearth_n_plus_one_total: { type: 'counter', labels: ['pool'], help: 'Times that a client ran the same statement ten times within a second, with other parameters each time.' },
   hearth_replica_lag_seconds: { type: 'gauge', labels: ['replica'], help: 'How far a replica is behind the primary.' },
   hearth_failovers_total: { type: 'counter', labels: ['db'], help: 'Times that another server became the primary.' },
   hearth_breaker_state: { type: 'gauge', labels: ['breaker'], help: '0 closed, 1 half-open, 2 open.' },

@@ -41,8 +41,12 @@ export async function collect(parts: MetricParts): Promise<Families> {
   addQueryCache(families, parts.queryCache)
   for (const server of (workers['servers'] ?? []) as unknown as ServerMetrics[])
     addServer(families, server)
-  for (const [name, figures] of Object.entries(workers['postgres'] ?? {}))
-    families.add('hearth_failovers_total', [name], Number((figures as Figures)['failovers'] ?? 0))
+  for (const [name, figures] of Object.entries(workers['postgres'] ?? {})) {
+    const { failovers, slowStatements, nPlusOne } = figures as Figures
+    families.add('hearth_failovers_total', [name], Number(failovers ?? 0))
+    families.add('hearth_slow_statements_total', [name], Number(slowStatements ?? 0))
+    families.add('hearth_n_plus_one_total', [name], Number(nPlusOne ?? 0))
+  }
   addEngine(families, parts)
   if (diskFreeBytes !== undefined) families.add('hearth_disk_free_bytes', [], diskFreeBytes)
   parts.sources.report((name, labels, value) => families.add(name, labels, value))

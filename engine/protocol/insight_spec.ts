@@ -36,7 +36,20 @@ export const INSIGHT_OPS = {
     needs: 'sqlWrite',
     repeatable: true,
     replies: ['RESULT'],
-    doc: 'What is known of the statements that ran: statements, slow, bursts, plans; plan and proof (of a database and fingerprint); reset.',
+    doc: 'What is known of the statements that ran: statements, slow, bursts, plans; plan (of a database and fingerprint). Changes nothing.',
+  },
+  // For administrators: one copies a part of a table, the other forgets what all have asked.
+  INSIGHT_ADMIN: {
+    code: 0x5e,
+    args: [
+      ['what', 'text'],
+      ['options', 'any'],
+    ],
+    on: 'both',
+    worker: 'postgres',
+    needs: 'admin',
+    replies: ['RESULT'],
+    doc: 'For administrators. proof: what an index would do for a statement (of a database and fingerprint), tried and rolled back; reset: forgets all figures.',
   },
   COUNT_IN_PLACE: {
     code: 0x5d,

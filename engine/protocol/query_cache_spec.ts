@@ -12,6 +12,8 @@ export const QUERY_CACHE_OPS = {
       ['ttl', 'ttl'],
       ['staleMs', 'uint'],
       ['eagerMs', 'uint'],
+      ['adaptiveMinMs', 'uint'],
+      ['adaptiveMaxMs', 'uint'],
       ['tags', 'texts'],
       ['database', 'text'],
       ['timeoutMs', 'uint'],
@@ -70,11 +72,12 @@ export const QUERY_CACHE_REPLIES = {
     code: 0x8e,
     args: [
       ['refusal', 'text'],
+      ['lastedMs', 'uint'],
       ['tables', 'uints'],
     ],
     on: 'ring',
     more: true,
-    doc: 'Why the rows that follow may not be cached; empty: they may, as long as none of the tables (by oid) is written.',
+    doc: 'Why the rows that follow may not be cached; empty: they may, as long as none of the tables (by oid) is written. lastedMs: how long results of the statement were seen to last, 0: unknown.',
   },
   INVALIDATED: {
     code: 0xc7,

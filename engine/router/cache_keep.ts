@@ -26,6 +26,15 @@ import type { CacheState } from './cache_state.ts'
 /** Tags that tier 2 is known to have; past it, it may have any. */
 const STORED_TAG_COUNT_MAX = 4_096
 
+/** How an entry is kept. */
+export interface Kept {
+  readonly expiresAtMs: number
+  readonly graceMs: number
+  /** Its reads count for its next time to live. */
+  readonly isAdaptive: boolean
+  readonly tags: readonly string[]
+}
+
 export class CacheKeep {
   private readonly state: CacheState
   private readonly ops: CacheOps
@@ -49,13 +58,12 @@ export class CacheKeep {
     bytes: Buffer,
     start: number,
     end: number,
-    expiresAtMs: number,
-    graceMs: number,
-    tags: readonly string[],
+    { expiresAtMs, graceMs, isAdaptive, tags }: Kept,
   ): void {
     const { state } = this
     const extras = state.extras.reset()
     extras.graceMs = graceMs
+    extras.isAdaptive = isAdaptive
     for (const tag of tags) extras.addTag(state.tags, hashOfTag(tag))
     const version = state.nextVersions()
     const isInMemory = state.memory.set(
@@ -81,7 +89,8 @@ export class CacheKeep {
     at += key.copy(target, at)
     at = writeTime(target, writeTime(target, at, expiresAtMs), version)
     at = writeUint(target, at, graceMs)
-    at = writeUint(target, at, isInMemory ? ENTRY_FLAG.behind : 0)
+    const flags = (isInMemory ? ENTRY_FLAG.behind : 0) | (isAdaptive ? ENTRY_FLAG.adaptive : 0)
+    at = writeUint(target, at, flags)
     at = writeArrayHead(target, writeNil(target, at), tags.length)
     for (const tag of tags) at = writeText(target, at, tag)
     at += bytes.copy(target, at, start, end)

@@ -246,7 +246,8 @@ export function tagHash(request: BodyReader): number {
   return hashKey(0, bytes, textStart, textEnd)
 }
 
-function boundsIn(request: BodyReader): AdaptiveBounds | undefined {
+/** Bounds of an adaptive time to live; undefined: it is none. Throws BAD_REQUEST. */
+export function boundsIn(request: BodyReader): AdaptiveBounds | undefined {
   const minMs = request.uint()
   const maxMs = request.uint()
   if (maxMs === 0) return undefined

@@ -77,7 +77,7 @@ function define(check: Check, ...specs: readonly FrameSpec[]): void {
 
 define(nothing, OPS.PING, OPS.STATS, OPS.HEALTH, OPS.CANCEL, OPS.CLOSE)
 // Their figures are of the whole engine and have no keys in them; services are nobody's namespace.
-define(nothing, OPS.METRICS, OPS.SERIES, OPS.SERVICE, OPS.REPORT_CALLS, OPS.TRY_SERVICE)
+define(nothing, OPS.METRICS, OPS.SERIES, OPS.ALERTS, OPS.SERVICE, OPS.REPORT_CALLS, OPS.TRY_SERVICE)
 define(nothing, OPS.REFRESH, OPS.COUNT_IN_PLACE)
 define(nothing, OPS.QUERY, OPS.EXPLAIN_CACHE, OPS.BEGIN, OPS.EXECUTE, OPS.COMMIT, OPS.LISTEN)
 define(nothing, OPS.STREAM, OPS.FETCH, OPS.COPY_OUT, OPS.COPY_READ)
@@ -124,8 +124,7 @@ define((access, request) => {
 }, OPS.CLAIM)
 define((access, request) => {
   request.ttl()
-  request.uint()
-  request.uint()
+  for (let i = 0; i < 4; i++) request.uint()
   tags(access, request)
 }, OPS.QUERY_CACHED)
 

@@ -26,10 +26,12 @@ import type { RingReader } from '../ring/reader.ts'
 import type { CacheKeep } from './cache_keep.ts'
 import type { OutcomeName } from './cache_outcomes.ts'
 import type { CacheState } from './cache_state.ts'
+import { boundsIn } from './cache_store.ts'
 import { Found } from './found.ts'
 import { textsOf, uintsOf } from './key_effects.ts'
 import { givenUp, type Keeping, QueryFlight } from './query_flight.ts'
 import { flushReplies, type ReplyWriter } from './reply.ts'
+import { keptAs } from './result_ttl.ts'
 import type { SqlOps } from './sql_ops.ts'
 
 const DEFAULT_DATABASE = 'main'
@@ -88,6 +90,7 @@ export class QueryCache {
     const ttl = request.ttl()
     const staleMs = request.uint()
     const eagerMs = request.uint()
+    const bounds = boundsIn(request)
     const tags = textsOf(request)
     if (tags.length > OWN_TAG_COUNT_MAX)
       throw new HearthError('BAD_REQUEST', `a result has at most ${OWN_TAG_COUNT_MAX} tags`)
@@ -121,7 +124,7 @@ export class QueryCache {
       return true
     }
     const body = Buffer.from(bytes.subarray(bodyAt, end))
-    const keeping: Keeping = { ttl, staleMs, tags }
+    const keeping: Keeping = { ttl, staleMs, tags, bounds }
     const place = { key, keyBytes, hash, prefix, sql }
     const flight = new QueryFlight(place, database, keeping, body, isAnswered)
     flight.client = this.sql.knownClient(replies)
@@ -261,6 +264,7 @@ export class QueryCache {
       if (reply.op === REPLIES.CACHEABLE.code) {
         const body = this.reply.reset(reply.bytes, reply.start, reply.end)
         flight.refusal = body.text()
+        flight.lastedMs = body.uint()
         flight.tables = uintsOf(body)
         if (flight.refusal !== '') this.refuse(flight)
         else this.refusals.delete(flight.place.prefix)
@@ -313,10 +317,10 @@ export class QueryCache {
       this.figures.overtaken++
       return
     }
-    const expiresAtMs = this.state.expiryOf(keeping.ttl)
     const { keyBytes, hash } = flight.place
     this.databases.add(database)
-    this.keep.store(hash, keyBytes, bytes, start, end, expiresAtMs, keeping.staleMs, names)
+    const kept = keptAs(this.state, flight, names, bytes, start, end)
+    this.keep.store(hash, keyBytes, bytes, start, end, kept)
     this.figures.stored++
   }
 
@@ -391,8 +395,6 @@ export class QueryCache {
 }
 
 /** Stands for any write of a database in the list of what was ended. */
-function anyOf(database: string): string {
-  return `*${database}`
-}
+const anyOf = (database: string): string => `*${database}`
 
 const EMPTY = Buffer.alloc(0)

@@ -3,6 +3,7 @@
  *  Thread: main.
  *  Holds:  (1) each who waits is answered once, unless its connection is gone.  (2) nobody's request ends by another's deadline. */
 
+import type { AdaptiveBounds } from '../cache/adaptive.ts'
 import { HearthError } from '../errors.ts'
 import { BodyReader, SCALAR_BYTES_MAX, writeUint } from '../protocol/body.ts'
 import type { ReplyWriter } from './reply.ts'
@@ -23,6 +24,8 @@ export interface Keeping {
   /** How long after its expiry a result may be given yet. */
   readonly staleMs: number
   readonly tags: readonly string[]
+  /** Its time to live follows what is seen of the result; undefined: it does not. */
+  readonly bounds: AdaptiveBounds | undefined
 }
 
 /** Where its result would stand. */
@@ -47,6 +50,8 @@ export class QueryFlight {
   refusal: string | undefined
   /** The number of the client who came first. */
   client = 0
+  /** How long results of its statement were seen to last, in milliseconds; 0: nobody knows. */
+  lastedMs = 0
   tables: readonly number[] = []
   /** Nobody waits, and it is to come nevertheless. */
   readonly isRefresh: boolean

@@ -165,6 +165,7 @@ export class Router {
       case OPS.LISTEN.code:
         return this.sql.send(op, replies, id, bytes, start, end)
       case OPS.INSIGHT.code:
+      case OPS.INSIGHT_ADMIN.code:
         this.insight.tell()
         return this.sql.send(op, replies, id, bytes, start, end)
       case OPS.COUNT_IN_PLACE.code:
@@ -272,7 +273,11 @@ function statsFor(access: Access, stats: unknown): unknown {
   }
 }
 
-/** The codes from QUERY on are the postgres worker's, and those of REFRESH and INSIGHT are. */
+/** The codes from QUERY on are the postgres worker's, and those of SQL_BESIDE are. */
 function isSql(op: number): boolean {
-  return (op & 0xf0) === OPS.QUERY.code || op === OPS.REFRESH.code || op === OPS.INSIGHT.code
+  return (op & 0xf0) === OPS.QUERY.code || SQL_BESIDE.has(op)
 }
+
+const SQL_BESIDE: ReadonlySet<number> = new Set(
+  [OPS.REFRESH, OPS.INSIGHT, OPS.INSIGHT_ADMIN].map(({ code }) => code),
+)

@@ -42,8 +42,7 @@ export class SqlAccess {
     const request = this.request.reset(bytes, start, end)
     if (op === OPS.QUERY_CACHED.code) {
       request.ttl()
-      request.uint()
-      request.uint()
+      for (let i = 0; i < 4; i++) request.uint()
       textsOf(request)
     } else if (op === OPS.STREAM.code) request.uint()
     const nameAt = request.at

@@ -100,18 +100,20 @@ export class CachedOps {
     }
     if (isToCache) {
       database.outside.start()
-      this.offer(frame, facts)
+      const { mark } = database.statements.look(frame.sql)
+      this.offer(frame, facts, mark?.recorder.lastedMs(mark) ?? 0)
     }
     database.query(frame, writes, nowMs)
   }
 
-  /** CACHEABLE: whether the result that follows may be kept. */
-  private offer({ ticket, bytes, start, end }: QueryFrame, facts: Facts): void {
+  /** CACHEABLE: whether the result that follows may be kept, and how long results of the statement last, as query insight saw it. */
+  private offer({ ticket, bytes, start, end }: QueryFrame, facts: Facts, lastedMs: number): void {
     const params = facts.hasTimeParameter ? (decodeValue(bytes, start, end) as unknown[]) : []
     const refusal = facts.cacheRefusal ?? paramRefusal(facts, params) ?? ''
     const tables = refusal === '' ? facts.reads : []
-    const body = Buffer.allocUnsafe(textBytesMax(refusal) + SCALAR_BYTES_MAX * (tables.length + 1))
-    let at = writeArrayHead(body, writeText(body, 0, refusal), tables.length)
+    const body = Buffer.allocUnsafe(textBytesMax(refusal) + SCALAR_BYTES_MAX * (tables.length + 2))
+    let at = writeUint(body, writeText(body, 0, refusal), lastedMs)
+    at = writeArrayHead(body, at, tables.length)
     for (const table of tables) at = writeUint(body, at, table)
     this.writes.reply(REPLIES.CACHEABLE.code, ticket, body, 0, at)
   }

@@ -13,6 +13,7 @@
  *      r  a relation that is named ─▶ the query of a view, the policies of a table, c: its partitions and heirs
  *      w  one that is written, how (ops, columns) ─▶ defaults, CHECKs, domains, heirs, the tables behind a view, and by foreign keys
  *         that cascade the tables that refer to it
+ *         (a row that leaves its partition by an update is deleted there: keys that refer to that partition do what they do then)
  *      d  a domain ─▶ its CHECKs        a  what a relation is accessed for        t  a type of command        !  one of FLAGS */
 
 /** How the fields of RTEPERMISSIONINFO (in RANGETBLENTRY itself before release 16) say what is done to a relation. */
@@ -141,7 +142,13 @@ union
   union all
     select 'c', i.inhrelid, 0, null from pg_inherits i where s.kind in ('r', 'c') and i.inhparent = s.id
   union all
-    select 'w', i.inhrelid, s.ops | ${HEIR}, null from pg_inherits i where s.kind = 'w' and i.inhparent = s.id
+    select 'w', i.inhrelid, s.ops | ${HEIR} | case when s.ops & ${OPS.update} > 0 and exists (
+        select from pg_partitioned_table y where y.partrelid = s.id and (s.cols is null or 0 = any (y.partattrs::int2[])
+          or s.cols && y.partattrs::int2[]::int[]
+          or exists (select from pg_attribute a where a.attrelid = s.id and a.attnum = any (y.partattrs::int2[]) and a.attgenerated <> '')
+          or exists (select from pg_trigger g where g.tgrelid in (s.id, i.inhrelid) and g.tgtype & 19 = 19 and g.tgfoid >= ${FIRST_USER_OID})
+      )) then ${OPS.delete} else 0 end, null
+    from pg_inherits i where s.kind = 'w' and i.inhparent = s.id
   union all
     select 'w', m[1]::oid, s.ops, null from pg_rewrite w join pg_class c on c.oid = w.ev_class
       cross join regexp_matches(w.ev_action::text, ':relid ([1-9][0-9]*)', 'g') m

@@ -12,6 +12,8 @@ const SKETCH_FULL_BITS = 480
 const LOOK_MS = 20
 /** Another call is watched when the watched one has not come again for so long. */
 const WATCH_MS_MAX = 30_000
+/** Fewer tell nothing. */
+const LOOKS_MIN = 5
 const HASHED_BYTES = 16 * 1024
 const FIRST_COUNT = 32
 
@@ -70,6 +72,14 @@ export class Changes {
     if ((this.sketch[word]! & mask) !== 0) return
     this.sketch[word]! |= mask
     if (++this.bitsSet[slot]! > SKETCH_FULL_BITS) this.clearSketch(slot)
+  }
+
+  /** How long a result lasts on average before it is another one, in milliseconds; 0: too little is known, or none was seen to
+   *  change. */
+  lastedMs(slot: number): number {
+    const found = this.found[slot] ?? 0
+    if (found === 0 || this.looks[slot]! < LOOKS_MIN) return 0
+    return Math.ceil(this.spanMs[slot]! / found)
   }
 
   /** As an earlier run had it: looks, changes, and how long. */

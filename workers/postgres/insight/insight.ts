@@ -28,9 +28,12 @@ export interface InsightOptions {
   readonly file?: string | undefined
 }
 
-export const INSIGHT_OPS: readonly number[] = [OPS.INTRODUCE, OPS.CACHE_OUTCOMES, OPS.INSIGHT].map(
-  op => op.code,
-)
+export const INSIGHT_OPS: readonly number[] = [
+  OPS.INTRODUCE,
+  OPS.CACHE_OUTCOMES,
+  OPS.INSIGHT,
+  OPS.INSIGHT_ADMIN,
+].map(op => op.code)
 
 export class Insight {
   /** Undefined when nothing is recorded. */
@@ -110,12 +113,16 @@ export class Insight {
     part.close()
   }
 
-  private ask({ ticket, bytes, start, end }: RequestFrame, replies: Replies): void {
+  private ask({ op, ticket, bytes, start, end }: RequestFrame, replies: Replies): void {
     const [what, options] = decodeSequence(bytes, start, end)
     if (this.recorder === undefined)
       throw new HearthError('NOT_CONFIGURED', 'nothing is recorded: insight.enabled is false')
     this.loaded()
-      .then(part => part.answer(String(what), (options ?? {}) as Record<string, unknown>))
+      .then(part => {
+        const asked = (options ?? {}) as Record<string, unknown>
+        const isAdmin = op === OPS.INSIGHT_ADMIN.code
+        return isAdmin ? part.change(String(what), asked) : part.answer(String(what), asked)
+      })
       .then(
         answer => replies.reply(REPLIES.RESULT.code, ticket, encodeValue(answer)),
         error => replies.fail(ticket, refusalOf(error)),

@@ -48,6 +48,14 @@ export class InsightPart {
         return [...this.plans.kept.values()]
       case 'plan':
         return await this.plans.of(String(options['database']), String(options['fingerprint']))
+      default:
+        throw new HearthError('BAD_REQUEST', `insight knows nothing of '${what}'`)
+    }
+  }
+
+  /** What INSIGHT_ADMIN asks for. Rejects with BAD_REQUEST for what there is not. */
+  async change(what: string, options: Record<string, unknown>): Promise<unknown> {
+    switch (what) {
       case 'proof':
         return await this.plans.proof(
           String(options['database']),
@@ -55,7 +63,7 @@ export class InsightPart {
           options as unknown as ProofRequest,
         )
       case 'reset':
-        recorder.clear()
+        this.recorder.clear()
         this.plans.kept.clear()
         return true
       default:

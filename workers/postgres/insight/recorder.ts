@@ -106,6 +106,11 @@ export class Recorder {
     this.changes.look(mark.slot, paramsHash, bytes, start, end, call.startedMs)
   }
 
+  /** How long results of a marked statement last: see Changes. */
+  lastedMs(mark: Mark): number {
+    return this.isCurrent(mark) ? this.changes.lastedMs(mark.slot) : 0
+  }
+
   /** A call took the server so long. */
   took(call: Call, ms: number): void {
     const { statement, client, rows } = call
