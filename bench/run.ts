@@ -1,4 +1,4 @@
-/** run: what `npm run bench`, `bench:gate`, `bench:cache` and `bench:peers` run.
+/** run: what `npm run bench` and its kin run.
  *  Owns:   the list of benches and the tables printed.   Not here: how a figure is made (harness.ts).
  *  Thread: main.
  *  Holds:  the exit code is 0 only if every gate asked for held; 2 for a wrong usage. */
@@ -27,13 +27,15 @@ const MICRO = [
   'pipeline',
 ] as const
 
-const USAGE = `usage: node bench/run.ts [--smoke] [--gate | --cache | --load | --replicas | --peers] [word…]
+const USAGE = `usage: node bench/run.ts [--smoke] [--gate | --cache | --load | --replicas | --fire | --peers] [word…]
   --smoke  small sizes: shows that everything runs, its figures mean nothing
   --gate   the ratios that CI holds; --peers: side by side with what is installed; --cache: the cache by itself;
-           --load: many services at once; --replicas: memory with replicas, reads while one of them stands still
-  word     only micro benches whose names contain it (${MICRO.join(', ')})`
+           --load: many services at once; --replicas: memory with replicas, reads while one of them stands still;
+           --fire: faults, 16 minutes
+  word     only micro benches whose names contain it (${MICRO.join(', ')});
+           with --fire, only faults whose names do`
 
-const MODES = ['--gate', '--cache', '--load', '--replicas', '--peers']
+const MODES = ['--gate', '--cache', '--load', '--replicas', '--fire', '--peers']
 const FLAGS = ['--smoke', ...MODES]
 
 process.exitCode = await main(process.argv.slice(2))
@@ -45,7 +47,7 @@ async function main(args: readonly string[]): Promise<number> {
   const names = MICRO.filter(name => words.length === 0 || words.some(word => name.includes(word)))
   if (
     unknown.length > 0 ||
-    names.length === 0 ||
+    (names.length === 0 && !flags.has('--fire')) ||
     MODES.filter(mode => flags.has(mode)).length > 1
   ) {
     console.error(USAGE)
@@ -57,6 +59,7 @@ async function main(args: readonly string[]): Promise<number> {
   if (flags.has('--cache')) return (await runMacro('cache', size)) ? 0 : 1
   if (flags.has('--replicas')) return (await runMacro('replicas', size)) ? 0 : 1
   if (flags.has('--load')) return (await runMacro('load', size)) ? 0 : 1
+  if (flags.has('--fire')) return (await runFire(size, words)) ? 0 : 1
   if (!flags.has('--gate')) {
     for (const name of names) await runMicro(name, size)
     return 0
@@ -98,6 +101,11 @@ async function hasGates(name: string): Promise<boolean> {
   const file = join(import.meta.dirname, 'micro', `${name}.bench.ts`)
   const { bench } = (await import(pathToFileURL(file).href)) as { bench: MicroBench }
   return bench.gates !== undefined
+}
+
+async function runFire(size: Size, words: readonly string[]): Promise<boolean> {
+  const { run } = await import('./fire/run.ts')
+  return run(size, words)
 }
 
 /** The benches through the socket. */

@@ -18,6 +18,11 @@ export const OUTBOX_BYTES_MAX = 16 * 1024 * 1024
 
 /** Unanswered requests of one connection before its socket is no longer read. */
 export const SESSION_INFLIGHT_COUNT_MAX = 2_048
+/** While others ask too: requests of one connection that are taken in one turn, and that are unanswered; and how long after two
+ *  connections took turns the engine counts as shared. */
+export const SHARED_TURN_COUNT_MAX = 256
+export const SHARED_INFLIGHT_COUNT_MAX = 512
+export const SHARED_MS = 100
 /** Transactions, streams and COPYs that one connection may have open; each has a database connection while it lasts. */
 export const HANDLE_COUNT_MAX = 256
 /** LISTENs of one connection, and of all: each holds a ticket for as long as it lasts. */

@@ -4,7 +4,6 @@
  *  Holds:  (1) nobody is let in before the workers are ready.  (2) close() answers what is in flight, then lets SQLite write its
  *          last checkpoint.  (3) an engine that failed to start leaves no thread, file or socket behind. */
 
-import { randomUUID } from 'node:crypto'
 import { chmodSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { HotEntries } from './cache/hot.ts'
@@ -15,7 +14,7 @@ import { type SegmentMemory, segmentMemory } from './cache/segment_file.ts'
 import { monotonicMs, wallMs } from './clock.ts'
 import type { Config } from './config/config.ts'
 import { hostsOf, policiesOf, ratesOf } from './config/settings.ts'
-import { correlationId } from './correlation.ts'
+import { correlationId, secretText } from './correlation.ts'
 import { lockFolder } from './folder_lock.ts'
 import { type Access, ADMIN } from './guard/access.ts'
 import { Accounts } from './guard/accounts.ts'
@@ -44,7 +43,8 @@ import { SqlOps } from './router/sql_ops.ts'
 import { Warming } from './router/warming.ts'
 import { Assembly } from './server/assembly.ts'
 import { bodyBytesMax } from './server/body_limits.ts'
-import type { HeldSocket } from './server/held_socket.ts'
+import { FairShare } from './server/fair_share.ts'
+import { type HeldSocket, onHeldSocket } from './server/held_socket.ts'
 import { claimSocket, Listener } from './server/listener.ts'
 import type { Peer } from './server/peer.ts'
 import type { SessionContext } from './server/session_context.ts'
@@ -156,7 +156,7 @@ export class Engine {
       this.memory.collect = () => pages.collect()
       this.readerPages = pages
     }
-    const sqlAccess = new SqlAccess(`\u0001${randomUUID()}\u0001`)
+    const sqlAccess = new SqlAccess(`\u0001${secretText()}\u0001`)
     this.pool = new WorkerPool(hostsOf(config, sqlAccess.mark), this.afterReplies)
     const { maxKeyBytes: keyBytesMax, maxValueBytes: valueBytesMax } = config.cache
     this.cache = new Cache(
@@ -203,6 +203,7 @@ export class Engine {
       router: new Router(cache, sql, queryCache, overview, sqlAccess, limits, insight),
       assembly: new Assembly(ASSEMBLY_BYTES_MAX),
       meter: this.meter,
+      share: new FairShare(),
       locals: new Set(),
       bodyBytesMax: op => bodyBytesMax(config.cache, op),
       afterTurn: this.afterTurn,
@@ -388,12 +389,4 @@ export class Engine {
     this.readerPages?.wake()
     this.ownMemory.turn()
   }
-}
-
-/** The held socket's path and mode are what counts: the segment lies beside it, and is for whom it lets in. */
-function onHeldSocket(config: Config, { path, mode }: HeldSocket): Config {
-  const { socket } = config.engine
-  if (socket !== path)
-    log('warn', 'engine.socket is not used: the service manager holds another', { socket, path })
-  return { ...config, engine: { ...config.engine, socket: path, socketMode: mode } }
 }

@@ -191,6 +191,7 @@ const ENTRIES = [
   'bench/macro/gate.ts',
   'bench/macro/peers.ts',
   'bench/macro/load.ts',
+  'bench/fire/client_process.ts',
   'bench/macro/replicas.ts',
   'test/page_pictures.ts',
   'test/run.ts',

@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type ConnectOptions, connect, type Hearth } from '../../engine/client/index.ts'
 import { DevServers } from '../../engine/dev/dev_servers.ts'
+import { type EmbeddedPostgres, startPostgres } from '../../engine/dev/embedded_postgres.ts'
 import { ownBytes } from '../../engine/observe/footprint.ts'
 
 const ROOT = join(import.meta.dirname, '..', '..')
@@ -23,15 +24,19 @@ export interface StandOptions {
   /** Streaming replicas of it, 0 to 3. */
   readonly replicas?: number
   readonly env?: Record<string, string>
+  /** What the engine logs is not shown: faults are the bench's own doing. */
+  readonly isQuiet?: boolean
 }
 
 export class Stand {
   readonly folder = mkdtempSync(join(tmpdir(), 'hearth-bench-'))
   readonly socket = join(this.folder, 'hearth.sock')
+  /** Of the engine, over what the options say. */
+  readonly env: Record<string, string> = {}
   postgresUrl: string | undefined
   servers: DevServers | undefined
+  postgres: EmbeddedPostgres | undefined
   private engine: ChildProcess | undefined
-  private stopPostgres: (() => Promise<void>) | undefined
   private readonly clients: Hearth[] = []
   private readonly options: StandOptions
 
@@ -41,17 +46,9 @@ export class Stand {
 
   /** Starts what was asked for; resolves with the milliseconds from the engine's spawn to its first answer. */
   async start(): Promise<number> {
-    if (this.options.postgres && this.stopPostgres === undefined) {
+    if (this.options.postgres && this.postgres === undefined) {
       chmodSync(this.folder, 0o711) // As root the server is another user, who has to pass through.
-      const replicaCount = this.options.replicas ?? 0
-      const servers = await DevServers.start({
-        stateDir: this.folder,
-        replicaCount,
-        onStep: () => {},
-      })
-      this.servers = servers
-      this.postgresUrl = servers.primary.url
-      this.stopPostgres = () => servers.stop()
+      await this.startPostgres(this.options.replicas ?? 0)
     }
     const env: Record<string, string> = {
       ...(process.env as Record<string, string>),
@@ -59,6 +56,7 @@ export class Stand {
       HEARTH_SOCKET: this.socket,
       HEARTH_ENGINE_LOG_LEVEL: 'warn',
       ...this.options.env,
+      ...this.env,
     }
     if (this.postgresUrl !== undefined) env['HEARTH_POSTGRES_URL'] = this.postgresUrl
     const replicas = this.servers?.replicas.map(({ url }) => url).join(', ') ?? ''
@@ -67,10 +65,21 @@ export class Stand {
     const launcher = process.env['LAUNCH'] ?? join(ROOT, 'engine', 'cli', 'hearth.cjs')
     this.engine = spawn(process.execPath, [launcher, 'serve'], {
       env,
-      stdio: ['ignore', 'inherit', 'inherit'],
+      stdio: this.options.isQuiet ? 'ignore' : ['ignore', 'inherit', 'inherit'],
     })
     await this.untilAnswers(startMs + READY_MS_MAX)
     return performance.now() - startMs
+  }
+
+  private async startPostgres(replicaCount: number): Promise<void> {
+    if (replicaCount === 0) {
+      this.postgres = await startPostgres({ dataDir: join(this.folder, 'postgres') })
+      this.postgresUrl = this.postgres.url
+      return
+    }
+    const stateDir = this.folder
+    this.servers = await DevServers.start({ stateDir, replicaCount, onStep: () => {} })
+    this.postgresUrl = this.servers.primary.url
   }
 
   private async untilAnswers(deadlineMs: number): Promise<void> {
@@ -79,7 +88,7 @@ export class Stand {
         await (await this.client()).ping()
         return
       } catch (error) {
-        if (performance.now() > deadlineMs) throw error
+        if (performance.now() > deadlineMs || this.engine!.exitCode !== null) throw error
         await pause(2)
       }
     }
@@ -89,6 +98,10 @@ export class Stand {
     const client = await connect({ socket: this.socket, failOpen: false, ...options })
     this.clients.push(client)
     return client
+  }
+
+  get enginePid(): number {
+    return this.engine!.pid!
   }
 
   /** RssAnon + RssShmem of the engine, in bytes. */
@@ -106,15 +119,18 @@ export class Stand {
   async stopEngine(): Promise<void> {
     await Promise.all(this.clients.splice(0).map(client => client.close()))
     if (this.engine === undefined) return
-    const exited = new Promise(resolve => this.engine!.once('exit', resolve))
-    this.engine.kill('SIGTERM')
-    await exited
+    if (this.engine.exitCode === null && this.engine.signalCode === null) {
+      const exited = new Promise(resolve => this.engine!.once('exit', resolve))
+      this.engine.kill('SIGTERM')
+      await exited
+    }
     this.engine = undefined
   }
 
   async stop(): Promise<void> {
     await this.stopEngine()
-    await this.stopPostgres?.()
+    await this.postgres?.stop()
+    await this.servers?.stop()
     rmSync(this.folder, { recursive: true, force: true })
   }
 }

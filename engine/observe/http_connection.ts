@@ -57,6 +57,12 @@ export class HttpConnection {
     return this.state === 'idle' || this.state === 'reading'
   }
 
+  /** Nothing is being answered: a request is not whole yet, or the last answer was taken by the system and only the other side's end
+   *  is waited for. Half-open connections stay so until their deadline. */
+  get isUnfinished(): boolean {
+    return this.state === 'reading' || (this.socket.writableEnded && this.socket.writableFinished)
+  }
+
   /** Closes a connection that is too slow. Called every second. */
   checkDeadline(nowMs: number): void {
     const tookMs = nowMs - this.sinceMs

@@ -66,9 +66,17 @@ export class HttpServer {
     socket.on('close', () => this.connections.delete(socket))
   }
 
+  /** The oldest that is idle goes; if none is, the oldest that has not finished what it asks. */
   private makeRoom(): boolean {
-    for (const [socket, { isIdle }] of this.connections) {
-      if (!isIdle) continue
+    return (
+      this.endOldest(connection => connection.isIdle) ||
+      this.endOldest(connection => connection.isUnfinished)
+    )
+  }
+
+  private endOldest(isMeant: (connection: HttpConnection) => boolean): boolean {
+    for (const [socket, connection] of this.connections) {
+      if (!isMeant(connection)) continue
       this.connections.delete(socket)
       socket.destroy()
       return true

@@ -8,6 +8,10 @@ import { HearthError } from '../errors.ts'
 import { log } from '../log.ts'
 import type { Native } from '../native.ts'
 
+interface Listening {
+  readonly engine: { readonly socket: string; readonly socketMode: number }
+}
+
 export interface HeldSocket {
   readonly fd: number
   readonly path: string
@@ -47,4 +51,12 @@ function pathOf(native: Native | undefined): string {
     `LISTEN_FDS is set, and descriptor ${FIRST_FD} cannot be served on (${why}); the socket unit needs ` +
       'ListenStream= with a path',
   )
+}
+
+/** The held socket's path and mode are what counts: the segment lies beside it, and is for whom it lets in. */
+export function onHeldSocket<C extends Listening>(config: C, { path, mode }: HeldSocket): C {
+  const { socket } = config.engine
+  if (socket !== path)
+    log('warn', 'engine.socket is not used: the service manager holds another', { socket, path })
+  return { ...config, engine: { ...config.engine, socket: path, socketMode: mode } }
 }

@@ -11,22 +11,20 @@ import { HearthError, isHearthError, toHearthError } from '../errors.ts'
 import { type Access, nobodyError } from '../guard/access.ts'
 import type { Account } from '../guard/accounts.ts'
 import {
-  CLIENT_NAME_BYTES_MAX,
   READ_BYTES,
   SESSION_FRAME_MS_MAX,
   SESSION_HELLO_MS_MAX,
-  SESSION_INFLIGHT_COUNT_MAX,
   SESSION_UNSENT_BYTES_MAX,
   SESSION_UNSENT_BYTES_PAUSE,
 } from '../limits.ts'
 import { log } from '../log.ts'
-import { BodyReader } from '../protocol/body.ts'
 import { bodyBytesOf, HEADER_BYTES, opOf, readId, readWord } from '../protocol/header.ts'
 import { NO_ID } from '../protocol/leave_spec.ts'
 import { encodeValue } from '../protocol/payload.ts'
-import { OPS, PROTOCOL_VERSION, REPLIES } from '../protocol/spec.ts'
+import { OPS, REPLIES } from '../protocol/spec.ts'
 import { checkRight } from '../router/permit.ts'
 import { ReplyWriter } from '../router/reply.ts'
+import { nameInHello } from './hello.ts'
 import { LONG_OPS } from './long_ops.ts'
 import type { Peer } from './peer.ts'
 import type { AttachedPage, SessionContext, Wire } from './session_context.ts'
@@ -59,6 +57,7 @@ export class Session {
   private isToldToLeave = false
   /** Since when what is held has waited; 0: nothing is. */
   private heldSinceMs = 0
+  private isResuming = false
 
   constructor(id: string, peer: Peer, wire: Wire, context: SessionContext) {
     this.id = id
@@ -117,8 +116,9 @@ export class Session {
 
   /** Takes what one read brought: valid only during the call. */
   receive(bytes: Buffer, end: number): void {
-    const { meter } = this.context
+    const { meter, share } = this.context
     meter.turnBegins()
+    share.turnBegins(this, meter.beganMs)
     if (this.held === undefined) this.consume(bytes, 0, end)
     else this.hold(bytes, 0, end)
     this.context.afterTurn()
@@ -145,6 +145,7 @@ export class Session {
   end(): void {
     if (this.state === 'closed') return
     this.state = 'closed'
+    this.context.share.ended(this)
     this.replies.end()
     this.page?.release()
     this.context.router.sessionEnded(this.replies)
@@ -222,21 +223,17 @@ export class Session {
       this.wire.onceSent(this.resume)
       return true
     }
+    const { share } = this.context
     // send() resumes once enough has been answered.
-    if (this.replies.inflight >= SESSION_INFLIGHT_COUNT_MAX) return true
-    return this.isCounted && !this.account.hasRoom(this.access, this.resume)
+    if (this.replies.inflight >= share.inflightMax) return true
+    if (this.isCounted && !this.account.hasRoom(this.access, this.resume)) return true
+    if (share.takes()) return false
+    this.resumeSoon()
+    return true
   }
 
   private greet(op: number, id: number, bytes: Buffer, start: number, end: number): void {
-    if (op !== OPS.HELLO.code) throw new HearthError('PROTOCOL', 'the first frame must be HELLO')
-    const body = new BodyReader().reset(bytes, start, end)
-    const version = body.uint()
-    if (version !== PROTOCOL_VERSION) {
-      const text = `this engine speaks protocol version ${PROTOCOL_VERSION}, not ${version}`
-      throw new HearthError('PROTOCOL', text)
-    }
-    this.name = body.text().slice(0, CLIENT_NAME_BYTES_MAX)
-    body.done()
+    this.name = nameInHello(op, bytes, start, end)
     const { uid } = this.peer
     if (this.access.isNobody) throw nobodyError(uid, this.access.role)
     this.replies.caller = uid < 0 ? this.name : `${this.name} (uid ${uid})`
@@ -340,11 +337,13 @@ export class Session {
   }
 
   private readonly resume = (): void => {
+    this.isResuming = false
     const held = this.held
     if (held === undefined || this.state === 'closed') return
     const { budgetBytes } = this
-    const { meter } = this.context
+    const { meter, share } = this.context
     meter.turnBegins(this.heldSinceMs)
+    share.turnBegins(this, monotonicMs())
     this.held = undefined
     this.budgetBytes = 0
     this.resumed = held
@@ -371,11 +370,21 @@ export class Session {
       })
       this.end()
       this.wire.destroy()
-    } else if (this.held !== undefined && this.replies.inflight < SESSION_INFLIGHT_COUNT_MAX / 2) {
-      setImmediate(this.resume)
+    } else if (
+      this.held !== undefined &&
+      this.replies.inflight < this.context.share.inflightMax / 2
+    ) {
+      this.resumeSoon()
     }
     if (this.isCounted) this.account.released()
     return isTaken
+  }
+
+  /** After whoever else is ready has had a turn; once, however many ask for it. */
+  private resumeSoon(): void {
+    if (this.isResuming) return
+    this.isResuming = true
+    setImmediate(this.resume)
   }
 
   private dropPartial(): void {

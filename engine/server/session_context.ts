@@ -9,6 +9,7 @@ import type { ReplyWriter } from '../router/reply.ts'
 import type { RequestMeter } from '../router/request_meter.ts'
 import type { Router } from '../router/router.ts'
 import type { Assembly } from './assembly.ts'
+import type { FairShare } from './fair_share.ts'
 import type { Peer } from './peer.ts'
 import type { Session } from './session.ts'
 
@@ -28,6 +29,7 @@ export interface SessionContext {
   readonly router: Router
   readonly assembly: Assembly
   readonly meter: RequestMeter
+  readonly share: FairShare
   /** The sessions of clients in this process. */
   readonly locals: Set<Session>
   /** The longest body that an operation may have. */
