@@ -49,7 +49,7 @@ test('the peer of a Unix socket is the process that connected, with its user and
 /** As the kernel has them: Node adds the process's first group. */
 function ownGroups(): number[] {
   const status = readFileSync('/proc/self/status', 'latin1')
-  const [, list = ''] = /^Groups:\s*(.*)$/m.exec(status) ?? []
+  const [, list = ''] = /^Groups:[ \t]*(.*)$/m.exec(status) ?? []
   return list.split(' ').filter(Boolean).map(Number)
 }
 
