@@ -128,6 +128,8 @@ describe('a server that is down', () => {
     const { value, pool } = openPool(t, postgres.url, { size: 4, min: 2 })
     await value('select 1')
     await postgres.server.stop()
+    // What is sent to a connection whose end has not been read may have run.
+    await until('the loss is seen', () => pool.stats().idle === 0)
     const asked = Array.from({ length: 20 }, (_, i) => value('select $1::int', [i]))
     await sleep(300)
     await postgres.restart()
