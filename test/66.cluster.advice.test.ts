@@ -1,5 +1,6 @@
 /** Advice: what health() says to run for a replica that can never catch up is run, word for word, and it catches up.
- *  Owns:   two servers for each test, started by Postgres' own programs.   Thread: main of a test process. */
+ *  Owns:   two servers for each test, started by Postgres' own programs.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'

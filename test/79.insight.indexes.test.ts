@@ -1,5 +1,6 @@
 /** Index advice on a schema with planted problems and on the same one without them.
  *  Owns:   one server with both.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits.
  *  Holds:  every piece of advice is proven by the server's own planner; the user's tables are as they were. */
 
 import assert from 'node:assert/strict'

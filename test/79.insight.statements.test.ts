@@ -1,5 +1,6 @@
 /** Query insight from the outside: what is recorded, what is slow, who asks too often, what stays over a restart.
  *  Owns:   one server; each test its engine.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits.
  *  Holds:  whatever is shown has no parameter and no literal in it. */
 
 import assert from 'node:assert/strict'

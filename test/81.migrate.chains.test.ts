@@ -1,5 +1,6 @@
 /** Migrations at random, up and by their generated ways back: the catalog must be what it was, to the letter.
  *  Owns:   one server, one database.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits.
  *  Holds:  two witnesses: the catalog as `verify` takes it, and the views of Postgres that anybody would look at. */
 
 import assert from 'node:assert/strict'

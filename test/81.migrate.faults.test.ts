@@ -1,5 +1,6 @@
 /** Migrations that do not end as they should: killed in the middle, two at once, locks that are not to be had, a signal.
  *  Owns:   one server, a database and a folder for each test.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits.
  *  Holds:  a process is killed while the server is seen to be in the statement that is meant. */
 
 import assert from 'node:assert/strict'

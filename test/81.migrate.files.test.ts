@@ -1,5 +1,6 @@
 /** `hearth migrate` as its users meet it: files, order, checksums, errors with their place, the rehearsal, the way back, drift.
  *  Owns:   one server, a database and a folder for each test.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits.
  *  Holds:  the witness is a connection of the tests' own. */
 
 import assert from 'node:assert/strict'

@@ -1,5 +1,6 @@
 /** After a migration nothing old is used: cached results, prepared statements, what is known of statements.
  *  Owns:   one server, one engine on it.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits.
  *  Holds:  who asks is another process than the one that migrates, and asks right after that one has ended. */
 
 import assert from 'node:assert/strict'

@@ -1,5 +1,6 @@
 /** What undoes a statement, and what is said of those that nothing undoes: against a real catalog, one statement a migration.
  *  Owns:   one server, one database.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits.
  *  Holds:  every way back that is called complete was run and proved by the code under test; here its text is looked at. */
 
 import assert from 'node:assert/strict'

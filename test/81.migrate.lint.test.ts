@@ -1,5 +1,6 @@
 /** Lint: what is dangerous, on what, and when it is not. One statement a case, against tables large and small.
  *  Owns:   one server, one database.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits.
  *  Holds:  a table is large because the catalog says so, as it would of a real one: its rows are never made. */
 
 import assert from 'node:assert/strict'

@@ -1,5 +1,6 @@
 /** The ring's reader: whatever stands in its memory, it gives messages that lie inside the ring, or says that it is damaged.
  *  Owns:   nothing.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits.
  *  Holds:  a reader that is given what a writer wrote finds exactly that. */
 
 import assert from 'node:assert/strict'

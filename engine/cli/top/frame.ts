@@ -89,7 +89,8 @@ export function frameOf(look: Look | undefined, body: Body, at: Position, size: 
   const below = Math.max(0, body.lines.length - at.line - (size.rows - 3))
   const more = below > 0 ? `   ${below} more lines below` : ''
   const lines = [
-    state === '' ? head : `${head}   ${state}`,
+    // First, so that a narrow terminal does not cut it.
+    state === '' ? head : `${state}   ${head}`,
     '',
     ...shownLines,
     styled('dim', KEYS + more),
