@@ -12,9 +12,9 @@ import { getHeapStatistics } from 'node:v8'
 import { monotonicMs } from './clock.ts'
 
 /** What may gather after any collection: of its two halves of 1 MiB the young generation then touches but the first pages. */
-const YOUNG_BYTES = 256 * 1024
+const YOUNG_BYTES = 192 * 1024
 /** What may gather, and not be young, above what the last collection of everything left. */
-const OLD_BYTES = 512 * 1024
+const OLD_BYTES = 320 * 1024
 /** How often the heap's size is looked at; a look takes some 10 microseconds. */
 const LOOK_MS = 5
 
