@@ -210,7 +210,7 @@ test('a lock that another session holds, as behind a pooler, is noticed before a
 
 test('statement_timeout of the file ends a statement', async t => {
   const stand = await openStand(t)
-  stand.write('0001_slow.up', '-- hearth: statement_timeout=50ms\nselect pg_sleep(600)')
+  stand.write('0001_slow.up', '-- hearth: statement_timeout=1s\nselect pg_sleep(600)')
   assert.match((await stand.refusal()) ?? '', /:2:1: canceling statement due to statement timeout/)
 })
 
