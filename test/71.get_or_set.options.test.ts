@@ -187,16 +187,25 @@ describe('getOrSet', () => {
   })
 
   test('does not store what was read before the key was deleted', async () => {
-    const loading = one.cache.getOrSet('deleted', () => sleep(80, 'old'))
-    await sleep(30)
+    const begun = Promise.withResolvers<void>()
+    const loading = one.cache.getOrSet('deleted', () => {
+      begun.resolve()
+      return sleep(80, 'old')
+    })
+    await begun.promise
     await other.cache.delete('deleted')
     assert.equal(await loading, 'old')
     assert.equal(await one.cache.get('deleted'), undefined)
   })
 
   test('who asks after a delete is not given what was read before it', async () => {
-    const loading = one.cache.getOrSet('read before', () => sleep(80, 'old'))
-    await sleep(20)
+    // Only once it has begun was it read before: on a busy machine the claim may come after the delete.
+    const begun = Promise.withResolvers<void>()
+    const loading = one.cache.getOrSet('read before', () => {
+      begun.resolve()
+      return sleep(80, 'old')
+    })
+    await begun.promise
     await other.cache.delete('read before')
     const factory = counter()
     const asked = Array.from({ length: 5 }, () =>
@@ -211,8 +220,12 @@ describe('getOrSet', () => {
     const local = embedded.local()
     await local.untilOpen()
     let runs = 0
-    const held = local.cache.getOrSet('local', () => sleep(100, ++runs))
-    await sleep(20)
+    const begun = Promise.withResolvers<void>()
+    const held = local.cache.getOrSet('local', () => {
+      begun.resolve()
+      return sleep(100, ++runs)
+    })
+    await begun.promise
     const taken = one.cache.getOrSet('local', () => sleep(0, ++runs))
     await sleep(20)
     await local.close()
