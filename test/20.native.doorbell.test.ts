@@ -105,8 +105,9 @@ describe('a bell', () => {
 
   test('ends with its thread, and its number is not given to another', async () => {
     const owner = thread('parentPort.postMessage(open(() => {})); setTimeout(() => {}, 10)')
+    const exit = once(owner, 'exit')
     const [bell] = (await once(owner, 'message')) as [number]
-    await once(owner, 'exit')
+    await exit
     assert.equal(ring(bell), false)
     let calls = 0
     const heir = open(() => calls++)

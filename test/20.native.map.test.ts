@@ -51,15 +51,16 @@ test('a worker that maps the file sees the writes of main, and ends without taki
     const { parentPort, workerData } = require('node:worker_threads')
     import(workerData.index).then(({ mapFileReadOnly }) => {
       const words = new Int32Array(mapFileReadOnly(workerData.path))
-      parentPort.on('message', () => { parentPort.postMessage(words[0]); process.exit() })
+      parentPort.on('message', () => { parentPort.postMessage(words[0]); parentPort.close() })
       parentPort.postMessage(words[0])
     })`
   const worker = new Worker(script, { eval: true, workerData: { index: INDEX, path } })
   assert.equal(await message(worker), 41)
   words[0] = 42
+  const exit = new Promise(resolve => worker.once('exit', resolve)) // may come with the message
   worker.postMessage('again')
   assert.equal(await message(worker), 42)
-  await new Promise(resolve => worker.once('exit', resolve))
+  await exit
   assert.equal(words[0], 42)
 })
 

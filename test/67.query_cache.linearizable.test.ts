@@ -136,7 +136,7 @@ async function clients(socket: string, file: string): Promise<{ events: number; 
   child.stdout.on('data', (chunk: Buffer) => {
     text += chunk
   })
-  await once(child, 'exit')
+  await once(child, 'close')
   return JSON.parse(text)
 }
 

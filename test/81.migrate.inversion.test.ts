@@ -32,6 +32,9 @@ before(async () => {
     create view tops as select id, name from rooms where floor > 1;
     create view shared as select 1 as one;
     grant select on shared to public;
+    create table open (id int, "the name" text);
+    grant select (id), update (id) on open to public;
+    grant select ("the name") on open to postgres with grant option;
     create function twice(n int) returns int language sql immutable as 'select n * 2';
     create function noted() returns trigger language plpgsql as 'begin return new; end';
     create trigger note before insert on rooms for each row execute function noted();
@@ -220,6 +223,14 @@ describe('is undone:', () => {
       [`comment on table public.rooms is 'it''s where people are'`],
     ],
     ['grant select on rooms to public', ['revoke select on table public.rooms from public']],
+    [
+      'grant select on open to public', // taken back, it takes the columns' own along
+      [
+        'revoke select on table public.open from public',
+        'grant select (id) on table public.open to public',
+        'grant select ("the name") on table public.open to postgres with grant option',
+      ],
+    ],
     ['revoke insert on rooms from postgres', ['grant insert on table public.rooms to postgres']],
     ['set local search_path to house; create table here (id int)', ['drop table house.here']],
     [

@@ -155,8 +155,9 @@ test('a write that was refused for want of room never shows an older value again
   const ballast = fill(engine)
   const value = Buffer.alloc(20_000, 1)
   for (let i = 0; (await setOrCode(client, `fill:${i}`, value)) === 'ok'; i++);
-  await client.cache.set('k', 'new', { durability: 'memory' })
-  assert.equal(await client.cache.get('k'), 'new')
+  const newer = 'new'.repeat(10_000) // more than any that was refused: there is no room for it
+  await client.cache.set('k', newer, { durability: 'memory' })
+  assert.equal(await client.cache.get('k'), newer)
   await client.cache.set('other', 1, { durability: 'memory' }) // takes the one place in memory
   assert.equal(await client.cache.get('k'), undefined, 'the old value is hidden')
   rmSync(ballast)

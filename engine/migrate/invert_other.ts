@@ -192,10 +192,31 @@ export async function invertGrant(
   const roles = (node.grantees ?? []).map(each => roleText(each))
   const [verb, way] = is_grant ? ['revoke', 'from'] : ['grant', 'to']
   const list = privileges.length === 0 ? 'all' : privileges.join(', ')
+  const ofTable = list === 'all' ? COLUMNS_HAVE : privileges.filter(each => !each.includes('('))
+  const ofColumns = await grantsOfColumns(lookup, oids, ofTable)
   return async () =>
     oids.length > 0 && (await privilegesOf(lookup, oids)) === before
       ? NOTHING // they had it, or had it not, already
-      : sql(`${verb} ${list} on ${what} ${objects.join(', ')} ${way} ${roles.join(', ')}`)
+      : sql(
+          `${verb} ${list} on ${what} ${objects.join(', ')} ${way} ${roles.join(', ')}`,
+          ...ofColumns,
+        )
+}
+
+/** What columns have of their own. Taking a privilege of the table takes theirs as well, so these are granted again. */
+async function grantsOfColumns(
+  lookup: Lookup,
+  oids: readonly string[],
+  ofTable: readonly string[],
+): Promise<string[]> {
+  const rows = await lookup.rows(
+    `select format('grant %s (%I) on table %I.%I to %s%s', lower(p.privilege_type), a.attname, n.nspname, c.relname,
+        case p.grantee when 0 then 'public' else p.grantee::regrole::text end, case when p.is_grantable then ' with grant option' end)
+      from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_attribute a on a.attrelid = c.oid, aclexplode(a.attacl) p
+      where c.oid = any($1::oid[]) and lower(p.privilege_type) = any($2::text[]) order by c.oid, a.attnum, 1`,
+    [`{${oids.join(',')}}`, `{${ofTable.join(',')}}`],
+  )
+  return rows.map(([text]) => text!)
 }
 
 async function privilegesOf(lookup: Lookup, oids: readonly string[]): Promise<string> {
@@ -211,6 +232,7 @@ function roleText(node: Node): string {
   return roletype === 'ROLESPEC_SESSION_USER' ? 'session_user' : nameText(rolename ?? '')
 }
 
+const COLUMNS_HAVE = ['select', 'insert', 'update', 'references']
 const GRANTED: Record<string, string> = {
   OBJECT_TABLE: 'table',
   OBJECT_SEQUENCE: 'sequence',
