@@ -8,6 +8,7 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  readFileSync,
   statSync,
   truncateSync,
   writeFileSync,
@@ -17,8 +18,10 @@ import { createRequire } from 'node:module'
 import { basename, dirname } from 'node:path'
 import { describe, test } from 'node:test'
 import { monotonicMs } from '../engine/clock.ts'
+import { PART_BYTES } from '../engine/limits.ts'
+import { OPS } from '../engine/protocol/spec.ts'
 import { setAside } from '../workers/sqlite/quarantine.ts'
-import { optionsFor, Tier, temporaryFolder } from './helpers/sqlite.ts'
+import { bodyOf, optionsFor, Tier, temporaryFolder } from './helpers/sqlite.ts'
 
 const Database = createRequire(import.meta.url)('better-sqlite3') as typeof import('better-sqlite3')
 const PAGE_BYTES = 4_096
@@ -185,6 +188,59 @@ test('damage met while running: reads are misses, the file is set aside, writes 
   assert.equal(tier.health().state, 'ok')
   assert.ok(asideOf(file).length >= 1)
   tier.close()
+})
+
+describe('bytes overwritten within a value, where every page still makes sense,', () => {
+  /** A closed file with the value, in which another program has changed some of its bytes. */
+  function spoilt(value: Buffer, byte: number): string {
+    const options = optionsFor(temporaryFolder())
+    const tier = new Tier(options)
+    tier.put('key', value)
+    tier.put('other', Buffer.alloc(200, 9))
+    tier.flush()
+    tier.close()
+    const at = readFileSync(options.file).indexOf(Buffer.alloc(64, value.at(-1)))
+    assert.ok(at > 0)
+    overwrite(options.file, at + 10, Buffer.from([byte]))
+    return options.file
+  }
+
+  const READS: Record<string, (tier: Tier) => unknown> = {
+    get: tier => tier.getNow('key'),
+    getMany: tier => {
+      const body = tier.answer(
+        tier.sendBody(
+          OPS.GET_MANY.code,
+          Buffer.concat([Buffer.from([0x92]), bodyOf('other', 'key')]),
+        ),
+      ).body
+      return body.includes(Buffer.alloc(64, 7)) ? body : undefined
+    },
+    'the pieces of a large one': tier => {
+      const { version } = tier.largeNow('key')
+      const piece = (offset: number) => tier.partNow('key', version, offset, PART_BYTES)
+      return piece(0) && piece(PART_BYTES)
+    },
+  }
+  for (const [name, read] of Object.entries(READS)) {
+    const value = Buffer.alloc(name.includes('large') ? PART_BYTES + 100 : 200, 7)
+    test(`are never given out: ${name} finds nothing, and the file is set aside`, () => {
+      const file = spoilt(value, 8)
+      const tier = new Tier(optionsFor(dirname(file)))
+      assert.deepEqual(asideOf(file), [], 'nothing is seen at the start')
+      assert.ok(read(tier) === undefined)
+      assert.equal(asideOf(file).length, 1)
+      assert.equal(tier.putNow('key', value).name, 'OK')
+      tier.close()
+    })
+    test(`that leave it as it was are nothing to ${name}`, () => {
+      const file = spoilt(value, 7)
+      const tier = new Tier(optionsFor(dirname(file)))
+      assert.ok(read(tier) !== undefined)
+      assert.deepEqual(asideOf(file), [])
+      tier.close()
+    })
+  }
 })
 
 test('10 000 entries are open, checked and answering within 250 ms', () => {

@@ -7,6 +7,7 @@
 
 import { wallMs } from '../../engine/clock.ts'
 import { PART_BYTES } from '../../engine/limits.ts'
+import { checksum } from './checksum.ts'
 import { Compression } from './compression.ts'
 import { putLarge } from './large.ts'
 import { freshUntilMs, type Meta, metaText, readMeta } from './meta.ts'
@@ -15,8 +16,14 @@ import type { Statements } from './statements.ts'
 import type { SqliteStore } from './store.ts'
 import type { TagTable } from './tags.ts'
 
-/** An entry as it is found: when its row may go, version, meta, value (null: in pieces). */
-export type Row = [goneAtMs: number, version: number, meta: string | null, value: Buffer | null]
+/** An entry as it is found: when its row may go, version, meta, value (null: in pieces), and the checksum of it as a row has it. */
+export type Row = [
+  goneAtMs: number,
+  version: number,
+  meta: string | null,
+  value: Buffer | null,
+  sum?: number | null,
+]
 
 /** Versions reserved ahead: what 300 000 writes a second use up in four hours. */
 const VERSIONS_RESERVED = 2 ** 32
@@ -95,7 +102,8 @@ export class Entries {
     const packed = this.compression.pack(value)
     if (packed !== undefined) value = packed
     if (meta === undefined && packed === undefined) {
-      const { changes, lastInsertRowid } = statements.put.run(key, goneAtMs, version, null, value)
+      const sum = checksum(value, 0, value.length, version)
+      const { changes, lastInsertRowid } = statements.put.run(key, goneAtMs, version, sum, value)
       if (lastInsertRowid !== this.lastId && changes > 0) this.inserted(lastInsertRowid)
       if (changes > 0) return
     }
@@ -121,7 +129,11 @@ export class Entries {
     const isPlain = !this.compression.isOn && items.every(([, , , bytes]) => bytes <= PART_BYTES)
     if (isPlain) {
       const [, before] = statements.idSpan.get()!
-      const { changes } = statements.putMany.run(goneAtMs, blob, JSON.stringify(items))
+      const rows = items.map(([key, version, offset, bytes]) => {
+        const sum = checksum(blob, offset - 1, offset - 1 + bytes, version)
+        return [key, version, offset, bytes, sum]
+      })
+      const { changes } = statements.putMany.run(goneAtMs, blob, JSON.stringify(rows))
       const [, after] = statements.idSpan.get()!
       this.count += after! - (before ?? 0)
       this.lastId = after!
@@ -226,7 +238,7 @@ export class Entries {
     if (old !== undefined && old[3] !== null) this.tags.unlink(statements, old[0], old[3])
     const id = isLarge
       ? putLarge(statements, this.compression, key, goneAtMs, version, meta, value)
-      : statements.putWithMeta.get(key, goneAtMs, version, null, metaText(meta), value)![0]
+      : putInRow(statements, key, goneAtMs, version, meta, value)
     if (old === undefined) this.inserted(id)
     this.tags.link(statements, id, meta)
   }
@@ -248,4 +260,16 @@ export class Entries {
     for (const [id, meta] of this.statements.taggedOldest.all(rows))
       this.tags.unlink(this.statements, id, meta)
   }
+}
+
+function putInRow(
+  statements: Statements,
+  key: string,
+  goneAtMs: number,
+  version: number,
+  meta: Meta,
+  value: Buffer,
+): number {
+  const sum = checksum(value, 0, value.length, version)
+  return statements.putWithMeta.get(key, goneAtMs, version, null, metaText(meta), sum, value)![0]
 }

@@ -21,6 +21,7 @@ import {
 import { BodyReader, SCALAR_BYTES_MAX, writeUint } from '../../engine/protocol/body.ts'
 import { REPLIES } from '../../engine/protocol/spec.ts'
 import type { Replies, RequestFrame } from '../handler.ts'
+import { verifyRow } from './checksum.ts'
 import type { Row } from './entries.ts'
 import { recordOf } from './many.ts'
 import type { Parts } from './parts.ts'
@@ -145,6 +146,7 @@ export class Hot {
       const found = parts.store.statements!.hotRow.get(valueBytesMax, id)
       if (found === undefined) continue
       const [key, ...row] = found
+      verifyRow(row)
       if (!this.isFit(key, row)) continue
       bytes += row[3]!.length
       records.push(...recordOf(parts, level, key, row, row[3]!))

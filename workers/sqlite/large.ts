@@ -4,6 +4,7 @@
  *  Holds:  (1) pieces 0 … n-1 of an entry make up its value; all but the last have CHUNK_BYTES, before they are compressed.
  *          (2) they are written in the transaction of their entry, and go with it by the foreign key. */
 
+import { checksum, verify } from './checksum.ts'
 import type { Compression } from './compression.ts'
 import { type Meta, metaText, readMeta } from './meta.ts'
 import { CHUNK_BYTES, type Statements } from './statements.ts'
@@ -22,10 +23,11 @@ export function putLarge(
   const isPacked =
     compression.isOn && compression.pack(value.subarray(0, CHUNK_BYTES)) !== undefined
   const whole = metaText(isPacked ? { ...meta, z: 1 } : meta)
-  const [id] = statements.putWithMeta.get(key, goneAtMs, version, value.length, whole, null)!
+  const [id] = statements.putWithMeta.get(key, goneAtMs, version, value.length, whole, null, null)!
   for (let number = 0, at = 0; at < value.length; number++, at += CHUNK_BYTES) {
     const piece = value.subarray(at, Math.min(at + CHUNK_BYTES, value.length))
-    statements.putPart.run(id, number, isPacked ? compression.packAlways(piece) : piece)
+    const bytes = isPacked ? compression.packAlways(piece) : piece
+    statements.putPart.run(id, number, checksum(bytes, 0, bytes.length, version), bytes)
   }
   return id
 }
@@ -51,6 +53,7 @@ export function readLarge(
     const at = offset + filled
     const part = statements.getPart.get(id, Math.floor(at / CHUNK_BYTES))
     if (part === undefined) return -1
+    verify(part[0], version, part[1])
     const piece = isPacked ? compression.unpack(part[0]) : part[0]
     filled += piece.copy(target, filled, at % CHUNK_BYTES, (at % CHUNK_BYTES) + end - at)
   }

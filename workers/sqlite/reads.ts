@@ -10,6 +10,7 @@ import { type BodyReader, textHeaderBytes, writeTextHeader } from '../../engine/
 import { encodeValue } from '../../engine/protocol/payload.ts'
 import { OPS, REPLIES } from '../../engine/protocol/spec.ts'
 import type { Replies, RequestFrame } from '../handler.ts'
+import { verifyRow } from './checksum.ts'
 import type { Row } from './entries.ts'
 import { FoundWriter } from './found.ts'
 import { readLarge } from './large.ts'
@@ -139,7 +140,9 @@ export class Reads {
     if (!parts.isReady() || parts.doubts.holds(key)) return undefined
     try {
       parts.group.beforeRead()
-      return parts.store.statements!.get.get(key)
+      const row = parts.store.statements!.get.get(key)
+      if (row !== undefined) verifyRow(row)
+      return row
     } catch (error) {
       parts.group.readFailed(error, replies)
       return undefined
@@ -184,6 +187,7 @@ export class Reads {
           break
         }
         if (!this.isGivable(row, false)) continue
+        verifyRow(row)
         bytes += row[3]?.length ?? 0
         found.push({ index, row })
       }

@@ -5,6 +5,7 @@
  *          null exactly when `value` is not.  (3) ids grow, so the lowest is the key that came first.
  *          (4) `expires_at` is when a row may go, its grace included.  (5) `tagged` has a row for each tag in an entry's meta,
  *          and `tags.entries` counts those of the tag's present version; tags.ts keeps both, in the entry's transaction.
+ *          (6) `sum` is of the bytes beside it (checksum.ts); null where a release that had none wrote them.
  *
  *  The shape is measured (bench/micro/sqlite_schema.bench.ts): WITHOUT ROWID spills values past 1 KB to pages of their own,
  *  three times the disk and half the speed; `replace` and a version as rowid write twice as many pages as an upsert;
@@ -13,7 +14,7 @@
 import type { Connection } from './store.ts'
 
 export const APPLICATION_ID = 0x48727468 // 'Hrth'
-export const SCHEMA_VERSION = 2
+export const SCHEMA_VERSION = 3
 /** 8192 was slower to write at every group size; see the benchmark. */
 export const PAGE_BYTES = 4_096
 /** Pieces of a value too large for its row. Part of the schema. */
@@ -37,6 +38,7 @@ const ADDED_IN_2 = `
 /** From each older version to the next. */
 export const MIGRATIONS: Readonly<Record<number, string>> = {
   1: `alter table entries add column meta text; ${ADDED_IN_2} pragma user_version = 2`,
+  2: `alter table entries add column sum integer; alter table parts add column sum integer; pragma user_version = 3`,
 }
 
 export const SCHEMA = `
@@ -47,11 +49,13 @@ export const SCHEMA = `
     version integer not null, -- given by main, never twice, another with each write of the key
     large_bytes integer,
     meta text, -- JSON of what few entries have (meta.ts): tags, grace, compression
+    sum integer, -- of value (checksum.ts); null in pieces, or written by a release that had none
     value blob
   ) strict;
   create table parts (
     entry integer not null references entries (id) on delete cascade,
     number integer not null,
+    sum integer,
     bytes blob not null,
     primary key (entry, number)
   ) without rowid, strict;
@@ -71,7 +75,13 @@ export interface Command<Arguments extends unknown[]> {
   run(...args: Arguments): { changes: number; lastInsertRowid: number | bigint }
 }
 
-type GetRow = [expiresAtMs: number, version: number, meta: string | null, value: Buffer | null]
+type GetRow = [
+  expiresAtMs: number,
+  version: number,
+  meta: string | null,
+  value: Buffer | null,
+  sum: number | null,
+]
 type KeyRow = [key: string, expiresAtMs: number, version: number, meta: string | null]
 type TagRow = [id: number, name: string, version: number, entries: number]
 
@@ -91,7 +101,7 @@ export function prepareStatements(connection: Connection) {
     rollback: command<[]>('rollback'),
 
     get: rows<[string], GetRow>(
-      'select expires_at, version, meta, value from entries where key = ?',
+      'select expires_at, version, meta, value, sum from entries where key = ?',
     ),
     getLarge: rows<
       [string],
@@ -99,7 +109,7 @@ export function prepareStatements(connection: Connection) {
     >('select id, version, large_bytes, meta from entries where key = ?'),
     /** Many at once, by a JSON array of keys: what is there, with its place in the array. */
     getMany: rows<[string], [index: number, ...GetRow]>(`
-      select keys.key, expires_at, version, meta, entries.value
+      select keys.key, expires_at, version, meta, entries.value, sum
       from json_each(?) as keys join entries on entries.key = keys.value`),
     /** All but the value. */
     head: rows<[string], [id: number, expiresAtMs: number, version: number, meta: string | null]>(
@@ -107,32 +117,32 @@ export function prepareStatements(connection: Connection) {
     ),
     /** By id, as the list of those read most has them; without a value that is too long for tier 1. */
     hotRow: rows<[number, number], [key: string, ...GetRow]>(`
-      select key, expires_at, version, meta, case when length(value) <= ? then value end
+      select key, expires_at, version, meta, case when length(value) <= ? then value end, sum
       from entries where id = ?`),
     /** The ids of many keys, by a JSON array of them. */
     ids: rows<[string], [index: number, id: number]>(`
       select keys.key, entries.id from json_each(?) as keys join entries on entries.key = keys.value`),
     hot: hotStatements(connection),
     /** A row that has a meta is left alone, and shows by no change: its tags must be taken out first. */
-    put: command<[string, number, number, number | null, Buffer | null]>(`
-      insert into entries (key, expires_at, version, large_bytes, value) values (?, ?, ?, ?, ?)
+    put: command<[string, number, number, number, Buffer]>(`
+      insert into entries (key, expires_at, version, sum, value) values (?, ?, ?, ?, ?)
       on conflict (key) do update set expires_at = excluded.expires_at, version = excluded.version,
-        large_bytes = excluded.large_bytes, value = excluded.value where entries.meta is null`),
-    /** Many at once, as put: all values in one blob, and a JSON array of [key, version, offset from 1, bytes]. */
+        large_bytes = null, sum = excluded.sum, value = excluded.value where entries.meta is null`),
+    /** Many at once, as put: all values in one blob, and a JSON array of [key, version, offset from 1, bytes, sum]. */
     putMany: command<[number, Buffer, string]>(`
-      insert into entries (key, expires_at, version, value)
-      select value ->> 0, ?, value ->> 1, substr(?, value ->> 2, value ->> 3)
+      insert into entries (key, expires_at, version, sum, value)
+      select value ->> 0, ?, value ->> 1, value ->> 4, substr(?, value ->> 2, value ->> 3)
       from json_each(?) where true
       on conflict (key) do update set expires_at = excluded.expires_at, version = excluded.version,
-        large_bytes = null, value = excluded.value where entries.meta is null`),
+        large_bytes = null, sum = excluded.sum, value = excluded.value where entries.meta is null`),
     putWithMeta: rows<
-      [string, number, number, number | null, string | null, Buffer | null],
+      [string, number, number, number | null, string | null, number | null, Buffer | null],
       [id: number]
     >(`
-      insert into entries (key, expires_at, version, large_bytes, meta, value)
-      values (?, ?, ?, ?, ?, ?)
+      insert into entries (key, expires_at, version, large_bytes, meta, sum, value)
+      values (?, ?, ?, ?, ?, ?, ?)
       on conflict (key) do update set expires_at = excluded.expires_at, version = excluded.version,
-        large_bytes = excluded.large_bytes, meta = excluded.meta, value = excluded.value
+        large_bytes = excluded.large_bytes, meta = excluded.meta, sum = excluded.sum, value = excluded.value
       returning id`),
     retime: command<[number, number]>('update entries set expires_at = ? where id = ?'),
     /** Deletes a key whether it has expired or not; a row comes back with what is to be told or taken out. */
@@ -140,11 +150,11 @@ export function prepareStatements(connection: Connection) {
       'delete from entries where key = ? returning id, expires_at, meta',
     ),
     delById: command<[number]>('delete from entries where id = ?'),
-    getPart: rows<[number, number], [bytes: Buffer]>(
-      'select bytes from parts where entry = ? and number = ?',
+    getPart: rows<[number, number], [bytes: Buffer, sum: number | null]>(
+      'select bytes, sum from parts where entry = ? and number = ?',
     ),
-    putPart: command<[number, number, Buffer]>(
-      'insert into parts (entry, number, bytes) values (?, ?, ?)',
+    putPart: command<[number, number, number, Buffer]>(
+      'insert into parts (entry, number, sum, bytes) values (?, ?, ?, ?)',
     ),
     dropParts: command<[string]>(
       'delete from parts where entry = (select id from entries where key = ?)',

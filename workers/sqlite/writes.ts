@@ -11,6 +11,7 @@ import { ENTRY_FLAG } from '../../engine/protocol/cache_spec.ts'
 import { decodeValue, encodeValue } from '../../engine/protocol/payload.ts'
 import { REPLIES } from '../../engine/protocol/spec.ts'
 import type { Replies, RequestFrame } from '../handler.ts'
+import { verifyRow } from './checksum.ts'
 import type { Row } from './entries.ts'
 import { OUTCOME_OK } from './group.ts'
 import { type Meta, readMeta } from './meta.ts'
@@ -321,6 +322,7 @@ export class Writes {
 
   private liveRow(key: string): Row | undefined {
     const row = this.parts.store.statements!.get.get(key)
+    if (row !== undefined) verifyRow(row)
     return row !== undefined && this.parts.entries.isLive(row[0], row[2], wallMs())
       ? row
       : undefined
