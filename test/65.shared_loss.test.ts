@@ -62,7 +62,9 @@ test('short statements that a server undid in ending its session, and those behi
   const { query, together, value, database } = openDatabase(t, postgres.url, { size: 2, min: 2 })
   await query('create table shared_behind (id int unique)')
   const INSERT = 'insert into shared_behind select $1::int from pg_sleep($2)'
-  for (let i = 0; i < 4; i++) await query(INSERT, [-i, 0])
+  // On a busy machine the first few may take longer than that.
+  for (let i = 0; i < 4 || !database.statements.look(INSERT).isShort; i++)
+    await query(INSERT, [-i, 0])
   await until('two are idle', () => database.stats().idle === 2)
   const answers = Promise.allSettled(
     together(Array.from({ length: 40 }, (_, i) => [INSERT, [i + 1, i < 2 ? 2 : 0]] as const)),
@@ -70,7 +72,10 @@ test('short statements that a server undid in ending its session, and those behi
   await sleep(150)
   await postgres.terminateBackends()
   const settled = await answers
-  assert(settled.every(({ status }) => status === 'fulfilled'))
+  assert.deepEqual(
+    settled.flatMap(each => (each.status === 'rejected' ? [String(each.reason)] : [])),
+    [],
+  )
   assert.equal(await value('select count(*) from shared_behind where id > 0'), 40)
   assert.equal(database.stats().errors, 0)
 })
