@@ -234,12 +234,12 @@ describe('while no connection can be made', { concurrency: true }, () => {
     const { query, value, together, database } = opened
     const impatient = openDatabase(t, postgres.url, SIZE, { ...settings, retries: 0 })
     await value('create table breaker_outage (id int)')
-    await Promise.all([warm(opened), warm(impatient)])
+    const trying = openDatabase(t, postgres.url, SIZE, { ...settings, failures: 1, openMs: 300 })
+    await Promise.all([warm(opened), warm(impatient), warm(trying)])
     await postgres.server.stop()
-    await until(
-      'the loss is seen',
-      () => database.stats().idle + impatient.database.stats().idle === 0,
-    )
+    const all = [opened, impatient, trying]
+    await until('the loss is seen', () => all.every(each => each.database.stats().idle === 0))
+    const first = trying.value(ECHO, [1])
     const writes = Array.from({ length: 20 }, (_, i) =>
       query('insert into breaker_outage values ($1)', [i]),
     )
@@ -282,7 +282,17 @@ describe('while no connection can be made', { concurrency: true }, () => {
     assert.equal((await given)?.sqlState, '57014')
     assert.equal(database.cancel(opened.lastTicket), false)
 
+    // Who asked before the breaker opened waits on; whose statement is its trial learns at once that the server is not back.
+    await until('a trial may be made', () => {
+      const { state, retryAfterMs } = breakers(trying).reads
+      return state === 'open' && retryAfterMs === 0
+    })
+    assert.equal((await codeOf(trying.query(ECHO, [2])))?.code, 'UNAVAILABLE')
+    assert.equal(breakers(trying).reads.state, 'open')
+    assert.equal(trying.database.stats().retries.retried, 1)
+
     await postgres.restart()
+    assert.equal(await first, 1)
     await Promise.all(writes)
     assert.equal(await value('select count(*) from breaker_outage'), 20)
     assert.equal(await value('select count(distinct id) from breaker_outage where id >= 0'), 20)

@@ -147,6 +147,12 @@ test('while another statement tries, one that has waited before waits a little o
   assert.ok(retry.delayMs < 200)
 })
 
+test('a trial that finds no server is not tried again, one that loses a read in flight is', () => {
+  assert.equal(retryOf(unreachableError('x'), UNTRIED, true, SETTINGS, true), undefined)
+  const retry = retryOf(lostError(true, 'x', '57P01', 'c'), UNTRIED, true, SETTINGS, true)
+  assert.equal(retry?.kind, 'move')
+})
+
 test('with retries 0 nothing is tried again', () => {
   for (const { error } of Object.values(EXPECTED))
     assert.equal(retryOf(error, UNTRIED, true, { ...SETTINGS, retries: 0 }), undefined)

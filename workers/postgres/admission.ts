@@ -63,6 +63,7 @@ export class Admission {
     const breaker = this.of(job)
     this.nowMs = nowMs
     job.pass = breaker.admit(nowMs)
+    job.isTrial = breaker.state !== 'closed'
     if (job.pass === NO_PASS) return this.refusal(breaker, nowMs, job.correlationId)
   }
 

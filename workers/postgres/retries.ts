@@ -82,7 +82,9 @@ export class Retries {
     if (this.isClosed || job.isUnwanted || !this.hasRoomFor(job)) return false
     const { settings, isRepeatable, acquireTimeoutMs } = this.options
     const proven = isRepeatable(job.statement)
-    const retry = retryOf(error, job.tried, proven ?? job.statement.isRead, settings)
+    const mayRepeat = proven ?? job.statement.isRead
+    const isTrial = job.isTrial && job.tried === UNTRIED
+    const retry = retryOf(error, job.tried, mayRepeat, settings, isTrial)
     if (retry === undefined || nowMs + retry.delayMs >= job.deadlineMs) return false
     if (job.tried === UNTRIED) this.counts.retried++
     const dueMs = Math.ceil((nowMs + retry.delayMs) / ROUND_MS) * ROUND_MS

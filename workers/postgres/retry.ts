@@ -4,7 +4,7 @@
  *  Thread: postgres worker.
  *  Holds:  a second time is only for what did not run, for what the server rolled back whole by itself, and for what reads alone.
  *
- *      not sent: no connection could be made           pauses, `retries` times
+ *      not sent: no connection could be made           pauses, `retries` times; never, where it was a breaker's trial
  *      lost in flight, and it only reads               once nearly at once, over another connection; then pauses
  *      lost in flight, and it may write                never: its outcome is unknown
  *      40001, 40P01 (rolled back for another's sake)   short pauses, CONFLICT_COUNT_MAX times
@@ -46,12 +46,14 @@ const MOVE_MS = 25
 /** A retryAfterMs up to this says that another one's trial is under way, not that the breaker is open. */
 const TRIAL_WAIT_MS_MAX = 250
 
-/** When to ask again, from now, or undefined: not at all. `mayRepeat`: it is proven to change nothing. */
+/** When to ask again, from now, or undefined: not at all. `mayRepeat`: it is proven to change nothing; `isTrial`: it was let
+ *  through to find out whether the server is back, which it is not: whoever asks after it is told so at once. */
 export function retryOf(
   error: HearthError,
   tried: Tried,
   mayRepeat: boolean,
   settings: RetrySettings,
+  isTrial = false,
 ): Retry | undefined {
   if (settings.retries === 0) return undefined
   if (error.code === 'CIRCUIT_OPEN') {
@@ -62,7 +64,7 @@ export function retryOf(
     return { kind: 'wait', delayMs: jittered(retryAfterMs) }
   }
   const { fault, mayHaveRun } = knownOf(error)
-  if (fault === 'unreachable' && !mayHaveRun) return pause(tried, settings)
+  if (fault === 'unreachable' && !mayHaveRun) return isTrial ? undefined : pause(tried, settings)
   if (fault === 'lost' && mayRepeat)
     return tried.wasMoved ? pause(tried, settings) : { kind: 'move', delayMs: jittered(MOVE_MS) }
   const isConflict = error.sqlState === '40001' || error.sqlState === '40P01'

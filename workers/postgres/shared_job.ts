@@ -26,6 +26,8 @@ export interface SharedJob {
   sentMs: number
   /** With which it passed its server's breaker (admission.ts). */
   pass: number
+  /** It was let through to find out whether the server is back. */
+  isTrial: boolean
   /** How often it was asked again, after it had failed. */
   readonly tried: Tried
   /** The prepared statement it was sent with last. */
@@ -75,6 +77,7 @@ export function jobOf(
     acquireUntilMs: deadlineMs,
     sentMs: startedMs,
     pass: 0,
+    isTrial: false,
     tried: UNTRIED,
     slot: undefined,
     isUnwanted: false,
