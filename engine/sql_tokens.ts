@@ -5,6 +5,8 @@
  *
  *  Plain strings have no escapes (standard_conforming_strings, on since Postgres 9.1). */
 
+import { afterComment } from './sql_comment.ts'
+
 export const TOKEN = {
   end: 0,
   /** A name or keyword without quotes. */
@@ -70,28 +72,11 @@ export class SqlTokens {
       const code = sql.charCodeAt(at)
       if (code === 32 || (code >= 9 && code <= 13)) at++
       else if (code === DASH && sql.charCodeAt(at + 1) === DASH) at = lineEnd(sql, at)
-      else if (code === SLASH && sql.charCodeAt(at + 1) === STAR) at = this.afterComment(at + 2)
+      else if (code === SLASH && sql.charCodeAt(at + 1) === STAR)
+        at = afterComment(sql, at + 2, stop)
       else break
     }
     return at
-  }
-
-  /** Comments nest. */
-  private afterComment(from: number): number {
-    const { sql, stop } = this
-    let depth = 1
-    for (let at = from; at < stop; at++) {
-      const code = sql.charCodeAt(at)
-      const next = sql.charCodeAt(at + 1)
-      if (code === STAR && next === SLASH) {
-        at++
-        if (--depth === 0) return at + 1
-      } else if (code === SLASH && next === STAR) {
-        at++
-        depth++
-      }
-    }
-    return stop
   }
 
   private word(start: number, first: number): void {

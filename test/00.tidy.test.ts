@@ -39,6 +39,7 @@ const LEAVES = [
   'engine/paths.ts',
   'engine/trace_context.ts',
   'engine/service_manager.ts',
+  'engine/sql_comment.ts',
   'engine/sql_tokens.ts',
   'engine/watch/triggers.ts',
 ] as const

@@ -3,6 +3,7 @@
  *  Thread: the client's.
  *  Holds:  what advice needs of the database is asked by ordinary statements, in this process. */
 
+import type { Proof, ProofRequest, SlowPlan } from '../protocol/insight_shapes.ts'
 import type { Connection } from './connection.ts'
 import type { Database } from './database.ts'
 import { type CacheAdvice, cacheAdviceOn } from './insight/cache_advice.ts'
@@ -10,6 +11,7 @@ import { type IndexAdvice, type IndexAdviceOptions, indexAdvice } from './insigh
 import { type Rewrite, takingMany } from './insight/rewrite.ts'
 import { InsightRequest } from './sql_requests.ts'
 
+export type { SlowPlan } from '../protocol/insight_shapes.ts'
 export type { CacheAdvice } from './insight/cache_advice.ts'
 export type { IndexAdvice, IndexAdviceOptions, MissingIndex } from './insight/index_advice.ts'
 export type { SurplusIndex } from './insight/surplus.ts'
@@ -81,18 +83,6 @@ export interface NPlusOne {
   readonly suggestion: Rewrite
 }
 
-export interface SlowPlan {
-  readonly database: string
-  readonly fingerprint: string
-  readonly text: string
-  readonly atMs: number
-  readonly tookMs: number
-  readonly isRun: boolean
-  /** EXPLAIN (FORMAT JSON). */
-  readonly plan?: unknown
-  readonly problem?: string
-}
-
 export interface StatementChoice {
   /** A configured database; left out: all. */
   readonly database?: string
@@ -159,8 +149,8 @@ export class Insight {
   }
 
   /** What an index would do for a statement: see index_advice.ts. */
-  proof(database: string, request: ProofRequest): Promise<ProofAnswer> {
-    return this.ask('proof', { database, ...request }, PROOF_MS) as Promise<ProofAnswer>
+  proof(database: string, request: { fingerprint: string } & ProofRequest): Promise<Proof> {
+    return this.ask('proof', { database, ...request }, PROOF_MS) as Promise<Proof>
   }
 
   private async rows<Row extends { database: string }>(
@@ -174,26 +164,6 @@ export class Insight {
   private ask(what: string, options: object, answerMs = ANSWER_MS): Promise<unknown> {
     return this.connection.request(new InsightRequest(what, options), answerMs)
   }
-}
-
-export interface ProofRequest {
-  readonly fingerprint: string
-  readonly sql?: string
-  readonly schema: string
-  readonly table: string
-  readonly definition: string
-  readonly bytesMax: number
-  readonly tableBytes: number
-  readonly isHypothetical: boolean
-}
-
-export interface ProofAnswer {
-  readonly costBefore?: number
-  readonly costAfter?: number
-  readonly isUsed?: boolean
-  readonly indexBytes?: number
-  readonly share?: number
-  readonly problem?: string
 }
 
 const ANSWER_MS = 15_000

@@ -18,7 +18,7 @@ import {
   type Surroundings,
   sql,
 } from './inversion.ts'
-import { type Lookup, namesOf, rangeOf } from './lookup.ts'
+import { kindText, type Lookup, namesOf, rangeOf } from './lookup.ts'
 import type { Node } from './parser.ts'
 import { literal, nameText } from './quote.ts'
 
@@ -118,7 +118,7 @@ export async function invertMove(
   if (node.missing_ok) return () => refused('it says IF EXISTS, so it may have done nothing')
   const before = await lookup.relation(node.relation)
   if (before === undefined) return () => refused('there is no rule for moving this')
-  const kind = KINDS[before.kind] ?? 'table'
+  const kind = kindText(before)
   return async () => {
     const now = await lookup.relationOf(before.oid)
     return now === undefined
@@ -237,10 +237,4 @@ const GRANTED: Record<string, string> = {
   OBJECT_TABLE: 'table',
   OBJECT_SEQUENCE: 'sequence',
   OBJECT_SCHEMA: 'schema',
-}
-const KINDS: Record<string, string> = {
-  v: 'view',
-  m: 'materialized view',
-  S: 'sequence',
-  f: 'foreign table',
 }

@@ -4,7 +4,7 @@
 
 import type { RenameStmt } from 'libpg-query'
 import { type After, refused, type Surroundings, sql } from './inversion.ts'
-import { namesOf } from './lookup.ts'
+import { kindText, namesOf } from './lookup.ts'
 import type { Node } from './parser.ts'
 import { nameText } from './quote.ts'
 
@@ -47,7 +47,7 @@ async function relationRenamed(node: RenameStmt, { lookup }: Surroundings): Prom
   return async () => {
     const now = await lookup.relationOf(before.oid)
     if (now === undefined) return refused('what it renamed cannot be found')
-    const kind = node.relationType === 'OBJECT_TYPE' ? 'type' : (KINDS[now.kind] ?? 'table')
+    const kind = node.relationType === 'OBJECT_TYPE' ? 'type' : kindText(now)
     const [is, was] = [nameText(newname!), nameText(subname ?? before.name)]
     if (inner !== undefined)
       return sql(`alter ${kind} ${now.quoted} rename ${inner} ${is} to ${was}`)
@@ -87,13 +87,4 @@ const ON: Record<string, string> = {
   OBJECT_TRIGGER: 'trigger',
   OBJECT_POLICY: 'policy',
   OBJECT_RULE: 'rule',
-}
-const KINDS: Record<string, string> = {
-  v: 'view',
-  m: 'materialized view',
-  i: 'index',
-  I: 'index',
-  S: 'sequence',
-  f: 'foreign table',
-  c: 'type',
 }

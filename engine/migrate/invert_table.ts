@@ -13,7 +13,7 @@ import {
   type Surroundings,
   sql,
 } from './inversion.ts'
-import type { Column, Lookup, Named, Relation } from './lookup.ts'
+import { type Column, kindText, type Lookup, type Named, type Relation } from './lookup.ts'
 import type { Node } from './parser.ts'
 import { nameText } from './quote.ts'
 
@@ -41,7 +41,7 @@ export async function invertAlterTable(
   if (created.has(table.oid) || table.isTemporary) return () => NOTHING
   const constraints = await lookup.constraints(table.oid)
   const notNull = await lookup.notNullColumns(table.oid)
-  const head = `alter ${KINDS[table.kind] ?? 'table'} ${table.quoted}`
+  const head = `alter ${kindText(table)} ${table.quoted}`
   const afters: After[] = []
   for (const each of node.cmds ?? []) {
     const cmd = 'AlterTableCmd' in each ? each.AlterTableCmd : {}
@@ -57,15 +57,6 @@ export async function invertAlterTable(
     }
     return sql(...statements)
   }
-}
-
-const KINDS: Record<string, string> = {
-  v: 'view',
-  m: 'materialized view',
-  i: 'index',
-  I: 'index',
-  S: 'sequence',
-  f: 'foreign table',
 }
 
 async function invertCommand(command: Command): Promise<After> {

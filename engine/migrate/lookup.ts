@@ -19,6 +19,21 @@ export interface Relation {
   readonly isTemporary: boolean
 }
 
+/** What statements call such a relation. */
+export function kindText({ kind }: Relation): string {
+  return KINDS[kind] ?? 'table'
+}
+
+const KINDS: Record<string, string> = {
+  v: 'view',
+  m: 'materialized view',
+  i: 'index',
+  I: 'index',
+  S: 'sequence',
+  f: 'foreign table',
+  c: 'type',
+}
+
 export interface Column {
   readonly type: string
   readonly isNotNull: boolean

@@ -4,6 +4,7 @@
  *  Holds:  places are in characters of the text, as JavaScript counts them; the parser's own, in bytes, do not leave this file. */
 
 import type { Node, ParseResult } from 'libpg-query'
+import { afterComment } from '../sql_comment.ts'
 
 export type { Node }
 
@@ -68,21 +69,8 @@ export function endOfSpace(text: string, from: number): number {
     if (two === '--') {
       const end = text.indexOf('\n', at)
       at = end < 0 ? text.length : end + 1
-    } else if (two === '/*') at = endOfComment(text, at + 2)
+    } else if (two === '/*') at = afterComment(text, at + 2)
     else if (at < text.length && /[\s;\ufeff]/.test(text[at]!)) at++
     else return at
   }
-}
-
-function endOfComment(text: string, from: number): number {
-  let at = from
-  for (let depth = 1; depth > 0; ) {
-    const close = text.indexOf('*/', at)
-    if (close < 0) return text.length
-    const open = text.indexOf('/*', at)
-    const isOpening = open >= 0 && open < close
-    depth += isOpening ? 1 : -1
-    at = (isOpening ? open : close) + 2
-  }
-  return at
 }

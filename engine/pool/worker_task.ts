@@ -34,10 +34,12 @@ export interface PostgresOptions {
   readonly insight?: {
     readonly enabled: boolean
     readonly slowThresholdMs: number
+    /** What is asked for of a slow read: its plan, with the statement run once more for it, without, or nothing. */
     readonly explain: 'analyze' | 'plan' | 'off'
     readonly explainIntervalMs: number
     readonly showParameters: boolean
     readonly maxStatements: number
+    /** Undefined: figures are not kept over a restart. */
     readonly file?: string | undefined
   }
   readonly log: {

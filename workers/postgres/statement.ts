@@ -6,6 +6,7 @@
 
 import { createHash } from 'node:crypto'
 import { HearthError } from '../../engine/errors.ts'
+import { afterComment } from '../../engine/sql_comment.ts'
 import { commentOf } from '../../engine/trace_context.ts'
 import type { Mark } from './insight/recorder.ts'
 import type { Guard } from './role_guard.ts'
@@ -202,7 +203,7 @@ export function startOf(sql: string): number {
   for (;;) {
     const two = sql.slice(at, at + 2)
     if (two === '--') at = endOf(sql, '\n', at)
-    else if (two === '/*') at = endOfComment(sql, at + 2)
+    else if (two === '/*') at = afterComment(sql, at + 2)
     else if (two !== '' && ' \t\n\r\f\v('.includes(two[0]!)) at++
     else return at
   }
@@ -216,19 +217,6 @@ function wordAt(sql: string, start: number): string {
 function endOf(sql: string, mark: string, from: number): number {
   const found = sql.indexOf(mark, from)
   return found < 0 ? sql.length : found + mark.length
-}
-
-function endOfComment(sql: string, from: number): number {
-  let at = from
-  for (let depth = 1; depth > 0; ) {
-    const close = sql.indexOf('*/', at)
-    if (close < 0) return sql.length
-    const open = sql.indexOf('/*', at)
-    const isOpening = open >= 0 && open < close
-    depth += isOpening ? 1 : -1
-    at = (isOpening ? open : close) + 2
-  }
-  return at
 }
 
 /** Command tags after which a connection is no longer as new. A function may run such commands without a tag: that

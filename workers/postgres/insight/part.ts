@@ -4,11 +4,11 @@
  *  Holds:  what it answers is plain data, without a literal or a parameter unless insight.show_parameters says so. */
 
 import { HearthError } from '../../../engine/errors.ts'
+import type { ProofRequest } from '../../../engine/protocol/insight_shapes.ts'
 import type { PostgresDatabase } from '../postgres_database.ts'
 import { fingerprintOf } from './fingerprint.ts'
 import type { InsightOptions } from './insight.ts'
 import { Plans } from './plans.ts'
-import type { ProofRequest } from './proof.ts'
 import type { Recorder } from './recorder.ts'
 import { bursts, slowStatements, statements } from './report.ts'
 import { OUTCOMES } from './slots.ts'

@@ -5,6 +5,7 @@
  *          GAP_MS, of a fingerprint one each `intervalMs`.  (3) at most PLAN_COUNT_MAX plans of PLAN_CHARS_MAX are kept. */
 
 import { monotonicMs, wallMs } from '../../../engine/clock.ts'
+import type { Proof, ProofRequest, SlowPlan } from '../../../engine/protocol/insight_shapes.ts'
 import { decodeValue } from '../../../engine/protocol/payload.ts'
 import { isProvenRead } from '../analysis/facts.ts'
 import { toParameters } from '../parameters.ts'
@@ -12,7 +13,7 @@ import type { PostgresDatabase } from '../postgres_database.ts'
 import { explain } from './explain.ts'
 import type { InsightOptions } from './insight.ts'
 import { maskedPlan } from './masking.ts'
-import { type Proof, type ProofRequest, prove } from './proof.ts'
+import { prove } from './proof.ts'
 import type { Call, Mark, Recorder } from './recorder.ts'
 import { mayRead } from './recorder.ts'
 
@@ -23,19 +24,6 @@ const PARAMS_BYTES_MAX = 16 * 1024
 const GAP_MS = 1_000
 const TIMEOUT_MS_MAX = 5_000
 
-export interface KeptPlan {
-  readonly database: string
-  readonly fingerprint: string
-  readonly text: string
-  readonly atMs: number
-  /** What the slow call took, which gave the reason. */
-  readonly tookMs: number
-  /** The statement was run once more for it: its rows are real. */
-  readonly isRun: boolean
-  readonly plan?: unknown
-  readonly problem?: string
-}
-
 interface Wanted {
   readonly mark: Mark
   readonly sql: string
@@ -44,7 +32,7 @@ interface Wanted {
 }
 
 export class Plans {
-  readonly kept = new Map<string, KeptPlan>()
+  readonly kept = new Map<string, SlowPlan>()
   private readonly recorder: Recorder
   private readonly options: InsightOptions
   private readonly databaseOf: (name: string) => PostgresDatabase | undefined
@@ -78,7 +66,7 @@ export class Plans {
   }
 
   /** The plan of one fingerprint, now, with the parameters of one of its calls; nothing is run. */
-  async of(database: string, fingerprint: string): Promise<Partial<KeptPlan>> {
+  async of(database: string, fingerprint: string): Promise<Partial<SlowPlan>> {
     const slot = this.recorder.slots.find(database, fingerprint)
     const sample = slot === undefined ? undefined : this.recorder.slots.samples[slot]
     if (sample === undefined) return { problem: 'no call of it is known that took long enough' }
@@ -171,7 +159,7 @@ export class Plans {
     }
   }
 
-  private keep(plan: KeptPlan): void {
+  private keep(plan: SlowPlan): void {
     const key = `${plan.database} ${plan.fingerprint}`
     this.kept.delete(key)
     if (this.kept.size >= PLAN_COUNT_MAX) this.kept.delete(this.kept.keys().next().value!)

@@ -11,34 +11,10 @@
  *  A temporary table hides the one of its name, so the statement's text stands as it is, without the schema before that name. */
 
 import type { Parameter } from 'pg-native'
+import type { Proof, ProofRequest } from '../../../engine/protocol/insight_shapes.ts'
 import { SqlTokens, TOKEN } from '../../../engine/sql_tokens.ts'
 import type { Pool } from '../pool.ts'
 import { type Ask, borrow } from './loan.ts'
-
-export interface ProofRequest {
-  /** Stands for the sample of a fingerprint. */
-  readonly sql?: string
-  readonly schema: string
-  readonly table: string
-  /** All behind the table's name: `(a, b) where c is null`. */
-  readonly definition: string
-  /** The copy's, in bytes. */
-  readonly bytesMax: number
-  /** The table's own. */
-  readonly tableBytes: number
-  readonly isHypothetical: boolean
-}
-
-export interface Proof {
-  readonly costBefore?: number
-  readonly costAfter?: number
-  /** The plan makes use of it. */
-  readonly isUsed?: boolean
-  readonly indexBytes?: number
-  /** 0 to 1: how much of the table the copy had; 1 with hypopg. */
-  readonly share?: number
-  readonly problem?: string
-}
 
 export const COPY_BYTES_MAX = 1024 * 1024 * 1024
 const STEP_MS_MAX = 60_000
