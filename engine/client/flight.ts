@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { monotonicMs, wallMs } from '../clock.ts'
 import { HearthError } from '../errors.ts'
 import { OUTCOME } from '../protocol/claim_spec.ts'
-import type { Lookup } from './cache.ts'
+import type { Lookup } from './cache_reads.ts'
 import {
   type ClaimAnswer,
   ClaimRequest,

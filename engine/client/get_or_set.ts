@@ -6,7 +6,7 @@
 
 import { wallMs } from '../clock.ts'
 import { HearthError } from '../errors.ts'
-import type { Lookup } from './cache.ts'
+import type { Lookup } from './cache_reads.ts'
 import type { Connection } from './connection.ts'
 import { Flight, isWithinGrace, type Load, type Writer } from './flight.ts'
 import { milliseconds, type SetOptions, storeOptions } from './set_options.ts'

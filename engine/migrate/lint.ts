@@ -5,6 +5,7 @@
  *          (2) a table that the migration itself makes has no users yet.  (3) a table of unknown size is warned of, never refused. */
 
 import type { DirectConnection } from './direct_connection.ts'
+import type { Danger, Facts, TableFacts } from './lint_facts.ts'
 import { rulesFor } from './lint_rules.ts'
 import { nameOf } from './lint_walk.ts'
 import { type Place, placeAt } from './place.ts'
@@ -25,33 +26,6 @@ export interface Finding {
   readonly safe: string
   /** Why it is harmless, or that it is allowed. */
   readonly why?: string
-}
-
-/** What a rule says. */
-export interface Danger {
-  readonly code: string
-  /** As the text has it; none: no table in particular. */
-  readonly table?: string
-  readonly danger: string
-  readonly safe: string
-  /** Whatever the size: users break, or it fails. */
-  readonly anySize?: true
-}
-
-export interface TableFacts {
-  /** As the planner last saw it; of one that it never did, by its size on disk. */
-  readonly rows: number
-  readonly bytes: number
-}
-
-/** What is known of the database. Without one, nothing is. */
-export interface Facts {
-  table(name: string): Promise<TableFacts | undefined>
-  /** As format_type has it. */
-  columnType(table: string, column: string): Promise<string | undefined>
-  /** There is a validated CHECK (column IS NOT NULL). */
-  isCheckedNotNull(table: string, column: string): Promise<boolean>
-  isVolatile(name: string): Promise<boolean | undefined>
 }
 
 export interface LintLimits {

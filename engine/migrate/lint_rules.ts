@@ -5,7 +5,7 @@
  *          Where from: Postgres' documentation of each command's locks and rewrites, and the checks of strong_migrations and squawk. */
 
 import type { AlterTableCmd } from 'libpg-query'
-import type { Danger, Facts } from './lint.ts'
+import type { Danger, Facts } from './lint_facts.ts'
 import { columnDangers, constraintDangers, typeDanger } from './lint_table.ts'
 import { commandsOf, nameOf, stringsOf } from './lint_walk.ts'
 import type { Node, Statement } from './parser.ts'

@@ -3,7 +3,7 @@
  *  Holds:  a change of type is called harmless only where Postgres is known not to rewrite for it. */
 
 import type { AlterTableCmd, TypeName } from 'libpg-query'
-import type { Danger, Facts } from './lint.ts'
+import type { Danger, Facts } from './lint_facts.ts'
 import {
   columnOf,
   constraintIn,

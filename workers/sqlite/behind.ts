@@ -6,8 +6,8 @@
 
 import { copyBytes } from '../../engine/bytes.ts'
 import { monotonicMs } from '../../engine/clock.ts'
-import type { Row } from './entries.ts'
 import { type Meta, metaText } from './meta.ts'
+import type { Row } from './statements.ts'
 
 export interface Kept {
   goneAtMs: number

@@ -16,15 +16,6 @@ import type { Statements } from './statements.ts'
 import type { SqliteStore } from './store.ts'
 import type { TagTable } from './tags.ts'
 
-/** An entry as it is found: when its row may go, version, meta, value (null: in pieces), and the checksum of it as a row has it. */
-export type Row = [
-  goneAtMs: number,
-  version: number,
-  meta: string | null,
-  value: Buffer | null,
-  sum?: number | null,
-]
-
 /** Versions reserved ahead: what 300 000 writes a second use up in four hours. */
 const VERSIONS_RESERVED = 2 ** 32
 const VERSION_COUNTER = 'version'

@@ -14,9 +14,9 @@ import {
 } from '../../engine/protocol/body.ts'
 import { ENTRY_FLAG } from '../../engine/protocol/cache_spec.ts'
 import { REPLIES } from '../../engine/protocol/spec.ts'
-import type { Row } from './entries.ts'
 import { freshUntilMs, readMeta } from './meta.ts'
 import type { Parts } from './parts.ts'
+import type { Row } from './statements.ts'
 
 /** Room for what stands before a value: key, times, tags. A longer head makes the buffer grow. */
 const HEAD_BYTES = 2_048

@@ -22,10 +22,10 @@ import { BodyReader, SCALAR_BYTES_MAX, writeUint } from '../../engine/protocol/b
 import { REPLIES } from '../../engine/protocol/spec.ts'
 import type { Replies, RequestFrame } from '../handler.ts'
 import { verifyRow } from './checksum.ts'
-import type { Row } from './entries.ts'
 import { recordOf } from './many.ts'
 import type { Parts } from './parts.ts'
 import type { Reads } from './reads.ts'
+import type { Row } from './statements.ts'
 
 /** Entries of a list: an id and a level each, by turns. */
 type List = number[]

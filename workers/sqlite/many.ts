@@ -16,9 +16,9 @@ import {
   writeUint,
 } from '../../engine/protocol/body.ts'
 import { ENTRY_FLAG, TIER } from '../../engine/protocol/cache_spec.ts'
-import type { Row } from './entries.ts'
 import { freshUntilMs, readMeta } from './meta.ts'
 import type { Parts } from './parts.ts'
+import type { Row } from './statements.ts'
 
 export interface FoundOne {
   readonly index: number

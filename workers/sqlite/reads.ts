@@ -11,12 +11,12 @@ import { encodeValue } from '../../engine/protocol/payload.ts'
 import { OPS, REPLIES } from '../../engine/protocol/spec.ts'
 import type { Replies, RequestFrame } from '../handler.ts'
 import { verifyRow } from './checksum.ts'
-import type { Row } from './entries.ts'
 import { FoundWriter } from './found.ts'
 import { readLarge } from './large.ts'
 import { type FoundOne, writeMany } from './many.ts'
 import { freshUntilMs, readMeta } from './meta.ts'
 import type { Parts } from './parts.ts'
+import type { Row } from './statements.ts'
 
 const EMPTY = Buffer.alloc(0)
 

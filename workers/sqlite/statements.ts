@@ -11,7 +11,7 @@
  *  three times the disk and half the speed; `replace` and a version as rowid write twice as many pages as an upsert;
  *  blobs as keys gain nothing. There is no index on expires_at: each write would pay for it, and a walk needs none. */
 
-import type { Connection } from './store.ts'
+import type Database from 'better-sqlite3'
 
 export const APPLICATION_ID = 0x48727468 // 'Hrth'
 export const SCHEMA_VERSION = 3
@@ -75,16 +75,19 @@ export interface Command<Arguments extends unknown[]> {
   run(...args: Arguments): { changes: number; lastInsertRowid: number | bigint }
 }
 
-type GetRow = [
-  expiresAtMs: number,
-  version: number,
-  meta: string | null,
-  value: Buffer | null,
-  sum: number | null,
-]
 type KeyRow = [key: string, expiresAtMs: number, version: number, meta: string | null]
 type TagRow = [id: number, name: string, version: number, entries: number]
 
+/** An entry as it is found: when its row may go, version, meta, value (null: in pieces), and the checksum of it as a row has it. */
+export type Row = [
+  goneAtMs: number,
+  version: number,
+  meta: string | null,
+  value: Buffer | null,
+  sum?: number | null,
+]
+
+export type Connection = Database.Database
 export type Statements = ReturnType<typeof prepareStatements>
 
 export function prepareStatements(connection: Connection) {
@@ -100,7 +103,7 @@ export function prepareStatements(connection: Connection) {
     commit: command<[]>('commit'),
     rollback: command<[]>('rollback'),
 
-    get: rows<[string], GetRow>(
+    get: rows<[string], Row>(
       'select expires_at, version, meta, value, sum from entries where key = ?',
     ),
     getLarge: rows<
@@ -108,7 +111,7 @@ export function prepareStatements(connection: Connection) {
       [id: number, version: number, bytes: number | null, meta: string | null]
     >('select id, version, large_bytes, meta from entries where key = ?'),
     /** Many at once, by a JSON array of keys: what is there, with its place in the array. */
-    getMany: rows<[string], [index: number, ...GetRow]>(`
+    getMany: rows<[string], [index: number, ...Row]>(`
       select keys.key, expires_at, version, meta, entries.value, sum
       from json_each(?) as keys join entries on entries.key = keys.value`),
     /** All but the value. */
@@ -116,7 +119,7 @@ export function prepareStatements(connection: Connection) {
       'select id, expires_at, version, meta from entries where key = ?',
     ),
     /** By id, as the list of those read most has them; without a value that is too long for tier 1. */
-    hotRow: rows<[number, number], [key: string, ...GetRow]>(`
+    hotRow: rows<[number, number], [key: string, ...Row]>(`
       select key, expires_at, version, meta, case when length(value) <= ? then value end, sum
       from entries where id = ?`),
     /** The ids of many keys, by a JSON array of them. */

@@ -16,6 +16,7 @@ import { log } from '../../engine/log.ts'
 import { removeDatabase, setAside } from './quarantine.ts'
 import {
   APPLICATION_ID,
+  type Connection,
   MIGRATIONS,
   PAGE_BYTES,
   prepareStatements,
@@ -24,8 +25,6 @@ import {
   type Statements,
 } from './statements.ts'
 import { walBytesOf } from './wal_share.ts'
-
-export type Connection = Database.Database
 
 export interface StoreOptions {
   readonly file: string

@@ -12,11 +12,11 @@ import { decodeValue, encodeValue } from '../../engine/protocol/payload.ts'
 import { REPLIES } from '../../engine/protocol/spec.ts'
 import type { Replies, RequestFrame } from '../handler.ts'
 import { verifyRow } from './checksum.ts'
-import type { Row } from './entries.ts'
 import { OUTCOME_OK } from './group.ts'
 import { type Meta, readMeta } from './meta.ts'
 import type { Parts } from './parts.ts'
 import type { Reads } from './reads.ts'
+import type { Row } from './statements.ts'
 
 const EMPTY = Buffer.alloc(0)
 const ONE = Buffer.from([1])
