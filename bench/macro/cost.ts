@@ -123,7 +123,9 @@ export const HOLD_UPS: readonly {
   { what: 'alone', isHeld: false, measure: whileIdle },
   { what: 'while rows expire', isHeld: true, measure: sizes => whileExpiring(sizes, 0) },
   { what: 'while rows expire', isHeld: true, measure: sizes => whileExpiring(sizes, 2_000) },
+  { what: 'while rows are stored', isHeld: false, measure: sizes => whileStoring(sizes, 2_000) },
   { what: 'while rows are evicted', isHeld: true, measure: sizes => whileEvicting(sizes, 2_000) },
+  { what: 'while rows are stored', isHeld: false, measure: sizes => whileStoring(sizes, 20_000) },
   { what: 'while rows are evicted', isHeld: true, measure: sizes => whileEvicting(sizes, 20_000) },
   { what: 'while rows are evicted', isHeld: false, measure: sizes => whileEvicting(sizes, 0) },
   { what: 'during invalidatePattern', isHeld: false, measure: whileInvalidating },
@@ -152,6 +154,17 @@ function whileExpiring({ rows, seconds }: Sizes, perSecond: number): Promise<Hol
     const after = await sqliteStats(getter)
     if (after.expirations === before.expirations) throw new Error('no row was removed meanwhile')
     return { latencies, setsPerSecond }
+  })
+}
+
+/** The same sets with room for all: what is waited for then is no eviction. */
+function whileStoring({ seconds }: Sizes, perSecond: number): Promise<HoldUp> {
+  return onStand({ HEARTH_SQLITE_MAX_BYTES: LARGE_BYTES }, async (stand, getter) => {
+    await fill(getter, 'filler', 4 * FILL_COUNT)
+    const load = new Load({ socket: stand.socket, perSecond })
+    await load.started()
+    const latencies = await gets(getter, pause(seconds * 1_000))
+    return { latencies, setsPerSecond: await load.stop() }
   })
 }
 
