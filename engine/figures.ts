@@ -52,6 +52,18 @@ export interface WarmedFigures {
   /** Entries that the list of those read most had: the rest was gone, or there was no room or no time for it. */
   outOf: number
   tookMs: number
+  /** Results of statements that were fetched anew after it, so far; null when there were none to fetch. */
+  results: WarmedResultFigures | null
+}
+
+export interface WarmedResultFigures {
+  entries: number
+  /** Keys and values. */
+  bytes: number
+  /** Results that the list of those read most had: of the rest too little is known, or they change too often, somebody had asked
+   *  already, the statement is no proven read any more, or the database did not answer in time. */
+  outOf: number
+  tookMs: number
 }
 
 export interface SqliteFigures {

@@ -92,6 +92,14 @@ export const HOT_PART_MS_MAX = 20
 export const HOT_COLLECT_COUNT = 1_000
 /** The body of one SAVE_HOT, which goes into one record of a ring. */
 export const HOT_SAVE_BYTES_MAX = RECORD_BYTES_MAX - 64
+/** Results in the list of those read most, and its bytes; and what is remembered, to make one, of how they were asked for. */
+export const RESULT_LIST_COUNT_MAX = 256
+export const RESULT_LIST_BYTES_MAX = 64 * 1024
+export const RECIPE_COUNT_MAX = 256
+export const RECIPE_CHARS_MAX = 64 * 1024
+/** After a start these are fetched anew for so long, so many at a time: nobody waits for them. */
+export const WARM_RESULTS_MS_MAX = 10_000
+export const WARM_RESULTS_AT_A_TIME = 2
 /** What all lists of a day write to the disk at most, and how much of that may come at once. */
 export const HOT_DAY_BYTES_MAX = 16 * 1024 * 1024
 export const HOT_BURST_BYTES_MAX = 1024 * 1024

@@ -37,6 +37,7 @@ import { InsightOps } from './router/insight_ops.ts'
 import { QueryCache } from './router/query_cache.ts'
 import { flushReplies } from './router/reply.ts'
 import { RequestMeter } from './router/request_meter.ts'
+import type { Asking } from './router/result_warming.ts'
 import { Router } from './router/router.ts'
 import { SqlAccess } from './router/sql_access.ts'
 import { SqlOps } from './router/sql_ops.ts'
@@ -174,8 +175,12 @@ export class Engine {
     this.queryCache = new QueryCache(this.cache.state, this.cache.keep, sql, this.id)
     if (config.cache.warm) {
       const hot = new HotEntries(this.segment, this.memory)
-      this.warming = new Warming(this.cache.state, hot, () => this.ownMemory.giveBack())
-      this.hotList = new HotList(this.cache.state, hot, config.cache.warmIntervalMs)
+      const { state } = this.cache
+      if (config.insight.enabled) sql.recipes.turnOn(name => sqlAccess.heldIn(name))
+      const nameOf: Asking['nameOf'] = (...of) => sqlAccess.nameOf(this.roles.all, ...of)
+      const asking = { sql, queries: this.queryCache, engineId: this.id, nameOf }
+      this.warming = new Warming(state, hot, () => this.ownMemory.giveBack(), asking)
+      this.hotList = new HotList(state, hot, config.cache.warmIntervalMs, sql.recipes)
     }
     this.hitRate = new HitRate(config.cache.hitRateTarget)
     this.limits = new RateLimits(ratesOf(config))
@@ -303,7 +308,8 @@ export class Engine {
       const { nextVersion } = reports['sqlite'] as { nextVersion: number }
       this.cache.state.raiseVersion(nextVersion)
       await this.warming?.run(WARM_MS_MAX)
-      if (this.warming?.figures !== undefined) log('info', 'warmed', { ...this.warming.figures })
+      const warmed = this.warming?.figures
+      if (warmed !== undefined) log('info', 'warmed', { ...warmed, results: undefined })
       const { services, breaker } = this.config
       const { router } = this.context
       this.services = await openServices(services, breaker, router, this.metricSources)
@@ -312,6 +318,7 @@ export class Engine {
       this.roles = rolesAt(this.socketPath, this.config.access)
       setState(this.segment, STATE.live)
       this.phase = 'serving'
+      void this.warming?.fetchResults()
       if (this.config.alerts.enabled) await (await this.observer()).openAlerts(this.config)
     } catch (error) {
       await this.close()

@@ -41,6 +41,7 @@ const LEAVES = [
   'engine/service_manager.ts',
   'engine/sql_comment.ts',
   'engine/sql_tokens.ts',
+  'engine/steady.ts',
   'engine/watch/triggers.ts',
 ] as const
 

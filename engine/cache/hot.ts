@@ -28,6 +28,8 @@ export class HotEntries {
   private readonly words: Int32Array
   /** Entries that the list written last has, as it was written. */
   private listedCount = 0
+  /** Of entries that have a list of their own: these are not chosen. */
+  isApart: (entry: number) => boolean = () => false
   private isFileKnown = true
   private readonly counts = new Int32Array(LEVEL_COUNT)
   private readonly listed = new Int32Array(LEVEL_COUNT)
@@ -37,8 +39,13 @@ export class HotEntries {
     this.words = segment.words
   }
 
-  /** Chooses; `isHourOver`: halves the counts on the way. `turn` is awaited between steps: it lets others have their turn. */
-  async choose(isHourOver: boolean, turn: () => Promise<void>): Promise<HotChoice> {
+  /** Chooses; `isHourOver`: halves the counts on the way. `turn` is awaited between steps: it lets others have their turn.
+   *  `apart` is told of each entry that is not chosen because it isApart, with its reads. */
+  async choose(
+    isHourOver: boolean,
+    turn: () => Promise<void>,
+    apart?: (entry: number, reads: number) => void,
+  ): Promise<HotChoice> {
     const { counts, listed } = this
     this.memory.collect()
     counts.fill(0)
@@ -50,6 +57,10 @@ export class HotEntries {
       if (isHourOver) {
         reads = Math.max(1, reads >> 1)
         this.setUse(entry, withReads(use, reads))
+      }
+      if (this.isApart(entry)) {
+        apart?.(entry, reads)
+        return
       }
       counts[levelOf(reads)]!++
       if ((use & USE.listed) !== 0) listed[levelOf(reads)]!++
@@ -83,6 +94,7 @@ export class HotEntries {
       const isChosen =
         level > 0 &&
         count < HOT_COUNT_MAX &&
+        !this.isApart(entry) &&
         (level >= choice.level || (level === choice.level - 1 && below-- > 0))
       this.setUse(entry, isChosen ? use | USE.listed : use & ~USE.listed)
       if (!isChosen) return
@@ -97,6 +109,11 @@ export class HotEntries {
   restore(entry: number, reads: number): void {
     this.setUse(entry, withReads(USE.visited | USE.listed, reads))
     this.listedCount++
+  }
+
+  /** The same of an entry that is apart. */
+  restoreApart(entry: number, reads: number): void {
+    this.setUse(entry, withReads(USE.visited, reads))
   }
 
   /** The list was not written: the file has another one. */

@@ -59,7 +59,7 @@ export const SCHEMA = {
   'cache.max_value_bytes': { type: 'size', default: '8MiB', min: 1, max: '15MiB', reloadable: false, doc: 'largest value; a frame\'s length has 24 bits' },
   'cache.default_ttl': { type: 'duration', default: '1h', min: '1ms', max: TTL_MAX, reloadable: true, doc: 'time to live of an entry that is set without one' },
   'cache.hit_rate_target': { type: 'fraction', default: 0.8, reloadable: true, doc: 'a warning is logged and shown in health when fewer of the gets are answered from either tier; 0: never' },
-  'cache.warm': { type: 'boolean', default: true, reloadable: false, doc: 'the entries read most are back in tier 1 after a restart, before clients are let in; false: they come as they are asked for' },
+  'cache.warm': { type: 'boolean', default: true, reloadable: false, doc: 'the entries read most are back in tier 1 after a restart, before clients are let in, and results of statements that were read most and seldom change are fetched soon after; false: they come as they are asked for' },
   'cache.warm_interval': { type: 'duration', default: '1m', max: '24h', reloadable: false, doc: 'how often it is noted which those are, if it has changed by an eighth; 0: at a clean stop only' },
 
   'ttl.*': { type: 'duration', min: '1ms', max: TTL_MAX, named: { session: '30m', auth: '1h', decision: '5m', rule: '1h', static: '24h', api: '10m', compliance: '15m', synthesis: '20m' }, reloadable: true, doc: 'times to live by name, for { policy: \'session\' }; add your own' },

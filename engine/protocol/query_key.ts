@@ -12,9 +12,14 @@ export const RESERVED = '\0\u0001'
 /** Parameters longer than this, as msgpack, are in the key by their hash. */
 export const PARAMS_BYTES_MAX = 96
 
+const NAME_CHARS = 16
+/** All of it is ASCII. */
+const PREFIX_BYTES = RESERVED.length + 1 + NAME_CHARS
+
 /** What the keys of one statement begin with. */
 export function statementPrefix(engineId: string, database: string, sql: string): string {
-  return `${RESERVED}q${hash('sha256', `${engineId}\0${database}\0${sql}`, 'base64url').slice(0, 16)}`
+  const name = hash('sha256', `${engineId}\0${database}\0${sql}`, 'base64url')
+  return `${RESERVED}q${name.slice(0, NAME_CHARS)}`
 }
 
 /** The key of a statement with its parameters, which are msgpack: bytes[start, end). */
@@ -22,6 +27,28 @@ export function queryKey(prefix: string, bytes: Buffer, start: number, end: numb
   if (end - start <= PARAMS_BYTES_MAX) return prefix + bytes.toString('latin1', start, end)
   return `${prefix}#${hash('sha256', bytes.subarray(start, end), 'base64url')}`
 }
+
+/** Whether a key, which begins at bytes[start], is a result's. */
+export function isQueryKey(bytes: Buffer, start: number): boolean {
+  return bytes[start] === 0 && bytes[start + 1] === 1 && bytes[start + 2] === Q
+}
+
+/** A result's key, bytes[start, end), taken apart: the statement's part, and the parameters as msgpack. Undefined where these are
+ *  there by their hash alone. */
+export function readQueryKey(
+  bytes: Buffer,
+  start: number,
+  end: number,
+): { readonly prefix: string; readonly params: Buffer } | undefined {
+  const paramsAt = start + PREFIX_BYTES
+  // msgpack of a list never begins with a #.
+  if (paramsAt >= end || bytes[paramsAt] === HASH_SIGN) return undefined
+  const params = Buffer.from(bytes.toString('utf8', paramsAt, end), 'latin1')
+  return { prefix: bytes.toString('latin1', start, paramsAt), params }
+}
+
+const Q = 0x71
+const HASH_SIGN = 0x23
 
 /** Stands for a statement of a database, whichever engine runs it. */
 export function databaseKey(database: string, sql: string): string {

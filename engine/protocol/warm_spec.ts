@@ -29,6 +29,33 @@ export const WARM_OPS = {
     replies: ['HOT'],
     doc: 'The next entries of the list of keys read most, from its beginning with `isFirst` 1. Longer values are left out.',
   },
+  SAVE_RESULTS: {
+    code: 0x49,
+    args: [['list', 'bytes']],
+    on: 'ring',
+    worker: 'sqlite',
+    replies: ['COUNT'],
+    doc: 'The list of the results read most, and of how they were asked for, as main alone reads it; COUNT is its bytes once it is written.',
+  },
+  LOAD_RESULTS: {
+    code: 0x4a,
+    args: [],
+    on: 'ring',
+    worker: 'sqlite',
+    replies: ['BYTES'],
+    doc: 'That list, as it was written last; empty where there is none.',
+  },
+  ADVISE_RESULT: {
+    code: 0x38,
+    args: [
+      ['database', 'text'],
+      ['sql', 'text'],
+    ],
+    on: 'ring',
+    worker: 'postgres',
+    replies: ['COUNT'],
+    doc: 'Whether results of a statement are worth fetching before anybody asks: 1 if it is proven to read, may be cached, and its results were seen to change seldom; else 0. Answered once writes from elsewhere are listened for, so that what is fetched then does not end when they are.',
+  },
 } as const satisfies Record<string, FrameSpec>
 
 export const WARM_REPLIES = {

@@ -1,6 +1,7 @@
 /** HotList: has the list of the entries read most written down: now and then while the engine runs, so that a kill loses little of
- *  it, and at a clean shutdown.
- *  Owns:   when it is written, and how many bytes that may cost.   Not here: the choice (cache/hot.ts), the file (workers/sqlite).
+ *  it, and at a clean shutdown. Results of statements, which end with the engine, have a list of their own, of how to ask anew.
+ *  Owns:   when they are written, and how many bytes that may cost.   Not here: the choice (cache/hot.ts, result_list.ts), the file
+ *          (workers/sqlite).
  *  Thread: main, a few hundred entries a turn.
  *  Holds:  (1) it is written only when an eighth of it is new or gone, at a shutdown when anything is; and all lists of a day
  *          together write HOT_DAY_BYTES_MAX at most, besides a burst: flash wears.  (2) one part is on its way at a time: no
@@ -19,8 +20,11 @@ import {
   writeTextHeader,
   writeUint,
 } from '../protocol/body.ts'
+import { isQueryKey } from '../protocol/query_key.ts'
 import { OPS, REPLIES } from '../protocol/spec.ts'
 import type { CacheState } from './cache_state.ts'
+import { Recipes } from './recipes.ts'
+import type { ResultList } from './result_list.ts'
 
 const DAY_MS = 24 * 3_600_000
 const HOUR_MS = 3_600_000
@@ -32,6 +36,9 @@ const WORTH = 8
 export class HotList {
   private readonly state: CacheState
   private readonly hot: HotEntries
+  private readonly recipes: Recipes
+  /** Undefined until there is a recipe. */
+  private results: ResultList | undefined
   /** How often it is looked at, in milliseconds; 0: at a shutdown only. */
   private readonly intervalMs: number
   private lookAtMs: number
@@ -42,9 +49,12 @@ export class HotList {
   private running: Promise<void> | undefined
   private isStopped = false
 
-  constructor(state: CacheState, hot: HotEntries, intervalMs: number) {
+  constructor(state: CacheState, hot: HotEntries, intervalMs: number, recipes = new Recipes()) {
+    const { memory } = state
     this.state = state
     this.hot = hot
+    this.recipes = recipes
+    hot.isApart = entry => isQueryKey(memory.bytes, memory.keyStart(entry))
     this.intervalMs = intervalMs
     this.lookAtMs = monotonicMs() + intervalMs
   }
@@ -82,10 +92,12 @@ export class HotList {
   private async save(worth: number): Promise<void> {
     try {
       const choice = await this.choose()
-      if (choice.changes === 0 || choice.changes * worth < choice.count) return
-      await this.send(choice)
+      if (choice.changes > 0 && choice.changes * worth >= choice.count) await this.send(choice)
+      const results = this.results?.pack(worth)
+      if (results !== undefined) this.count(await this.request(OPS.SAVE_RESULTS.code, results))
     } catch (error) {
       this.hot.forget()
+      this.results?.forget()
       log('debug', 'the list of the entries read most was not written', {
         error: (error as Error).message,
       })
@@ -96,7 +108,18 @@ export class HotList {
     const nowMs = monotonicMs()
     const isHourOver = nowMs >= this.hourAtMs
     if (isHourOver) this.hourAtMs = nowMs + HOUR_MS
-    return await this.hot.choose(isHourOver, this.turn)
+    if (this.recipes.count === 0) return await this.hot.choose(isHourOver, this.turn)
+    const results = await this.resultList()
+    results.begin()
+    const see = (entry: number, reads: number) => results.see(entry, reads)
+    return await this.hot.choose(isHourOver, this.turn, see)
+  }
+
+  private async resultList(): Promise<ResultList> {
+    if (this.results !== undefined) return this.results
+    const { ResultList } = await import('./result_list.ts')
+    this.results = new ResultList(this.state, this.recipes)
+    return this.results
   }
 
   /** Sends the list part by part, each after the answer to the one before. */
@@ -108,7 +131,7 @@ export class HotList {
     const pack = async (): Promise<void> => {
       for (const { level, key } of waiting) {
         if (part.add(level, key)) continue
-        await this.request(part.take(isFirst, false))
+        await this.request(OPS.SAVE_HOT.code, part.take(isFirst, false))
         isFirst = false
         part.add(level, key)
       }
@@ -122,12 +145,15 @@ export class HotList {
     }
     await this.hot.list(choice, list, pack)
     await pack()
-    const bytes = await this.request(part.take(isFirst, true))
-    // Once into the log, once from there into the file.
+    this.count(await this.request(OPS.SAVE_HOT.code, part.take(isFirst, true)))
+  }
+
+  /** So many bytes were written: once into the log, once from there into the file. */
+  private count(bytes: number): void {
     this.allowedBytes -= (bytes + REST_BYTES) * 2
   }
 
-  private async request(body: Buffer): Promise<number> {
+  private async request(op: number, body: Buffer): Promise<number> {
     for (;;) {
       if (this.isStopped) throw new HearthError('CLOSED', 'the engine is shutting down')
       const lease = this.state.lease()
@@ -139,7 +165,7 @@ export class HotList {
         },
         fail: reject,
       }
-      if (lease.send(OPS.SAVE_HOT.code, receiver, undefined, 0, 0, body, 0, body.length)) {
+      if (lease.send(op, receiver, undefined, 0, 0, body, 0, body.length)) {
         lease.publish()
         return await promise
       }

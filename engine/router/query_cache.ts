@@ -106,8 +106,7 @@ export class QueryCache {
     const prefix = statementPrefix(this.engineId, asked, sql)
     const key = queryKey(prefix, bytes, paramsAt, end)
     const keyBytes = Buffer.from(key)
-    const { memory } = this.state
-    const hash = memory.hash(keyBytes, 0, keyBytes.length)
+    const hash = this.state.memory.hash(keyBytes, 0, keyBytes.length)
 
     const leftMs = this.answerFromMemory(replies, id, hash, keyBytes, staleMs)
     const isAnswered = !Number.isNaN(leftMs)
@@ -319,6 +318,7 @@ export class QueryCache {
     }
     const { keyBytes, hash } = flight.place
     this.databases.add(database)
+    this.sql.recipes.learn(flight)
     const kept = keptAs(this.state, flight, names, bytes, start, end)
     this.keep.store(hash, keyBytes, bytes, start, end, kept)
     this.figures.stored++

@@ -58,7 +58,24 @@ export class SqlAccess {
     const postgresRole = access.databases === undefined ? '' : access.databases.get(name)
     if (postgresRole === undefined || name.includes(this.mark)) throw access.otherDatabase(name)
     if (postgresRole === '' && !access.isReadOnly) return name
-    return `${name}${this.mark}${access.isReadOnly ? 'r' : 'w'}${postgresRole}`
+    return `${name}${this.mark}${heldTo(access, postgresRole)}`
+  }
+
+  /** What the connections behind a name are held to, without the mark: another run of the engine has another. Undefined: nothing. */
+  heldIn(name: string): string | undefined {
+    const at = name.indexOf(this.mark)
+    return at < 0 ? undefined : name.slice(at + this.mark.length)
+  }
+
+  /** The name of a role's own connections, by what heldIn() said of them in an earlier run; undefined when no role has them now. */
+  nameOf(roles: Iterable<Access>, database: string, held: string | undefined): string | undefined {
+    if (held === undefined) return database
+    for (const access of roles) {
+      const postgresRole = access.databases === undefined ? '' : access.databases.get(database)
+      if (postgresRole !== undefined && heldTo(access, postgresRole) === held)
+        return this.nameFor(access, database)
+    }
+    return undefined
   }
 
   /** The configured database behind such a name. */
@@ -66,4 +83,8 @@ export class SqlAccess {
     const at = name.indexOf(this.mark)
     return at < 0 ? name : name.slice(0, at)
   }
+}
+
+function heldTo({ isReadOnly }: Access, postgresRole: string): string {
+  return `${isReadOnly ? 'r' : 'w'}${postgresRole}`
 }

@@ -15,6 +15,7 @@ import { CacheOutcomes } from './cache_outcomes.ts'
 import { failReplies, forwardReceiver } from './forward.ts'
 import { Handles } from './handles.ts'
 import { introduce } from './insight_ops.ts'
+import { Recipes } from './recipes.ts'
 import type { ReplyWriter } from './reply.ts'
 import { Subscription, subscriptionReceiver } from './subscription.ts'
 
@@ -22,6 +23,8 @@ export class SqlOps {
   readonly databaseOf: (name: string) => string
   /** How requests for cached results were answered. */
   readonly outcomes = new CacheOutcomes()
+  /** And how those that are kept were asked for. */
+  readonly recipes = new Recipes()
   private readonly postgres: () => Lease | undefined
   private readonly request = new BodyReader()
   private readonly opened = new BodyReader()

@@ -1,5 +1,7 @@
-/** Warming: brings the entries that were read most before a restart back into tier 1, before clients are let in.
- *  Owns:   nothing but its figures.   Not here: which entries those are (hot_list.ts, workers/sqlite/hot.ts).
+/** Warming: brings the entries that were read most before a restart back into tier 1, before clients are let in; and then has results
+ *  of statements fetched anew, if there were any.
+ *  Owns:   nothing but its figures.   Not here: which entries those are (hot_list.ts, workers/sqlite/hot.ts), fetching
+ *          (result_warming.ts).
  *  Thread: main.
  *  Holds:  (1) an entry comes in as any hit of tier 2 does: Found says whether it may.  (2) nothing is evicted for one: the
  *          list has the hottest first.  (3) it ends at its time limit, and no trouble of tier 2 makes it an error. */
@@ -9,6 +11,7 @@ import { readsOf } from '../cache/hot.ts'
 import { monotonicMs, wallMs } from '../clock.ts'
 import type { WarmedFigures } from '../figures.ts'
 import { HOT_COLLECT_COUNT } from '../limits.ts'
+import { log } from '../log.ts'
 import type { Receiver } from '../pool/lease.ts'
 import { BodyReader, SCALAR_BYTES_MAX, writeUint } from '../protocol/body.ts'
 import { TIER } from '../protocol/cache_spec.ts'
@@ -16,6 +19,7 @@ import { OPS, REPLIES } from '../protocol/spec.ts'
 import type { RingReader } from '../ring/reader.ts'
 import type { CacheState } from './cache_state.ts'
 import { Found } from './found.ts'
+import type { Asking } from './result_warming.ts'
 
 /** Requests on their way: the worker reads the next entries while these are taken in. */
 const AHEAD_COUNT = 2
@@ -28,6 +32,7 @@ export class Warming {
   private readonly state: CacheState
   private readonly hot: HotEntries
   private readonly collect: () => void
+  private readonly asking: Asking | undefined
   private readonly found: Found
   private readonly reader = new BodyReader()
   private readonly body = Buffer.alloc(SCALAR_BYTES_MAX * 2)
@@ -38,11 +43,13 @@ export class Warming {
   private bytes = 0
   private outOf = 0
 
-  /** `collect`: gives back what starting has left, so that it and many entries are never there together. */
-  constructor(state: CacheState, hot: HotEntries, collect: () => void) {
+  /** `collect`: gives back what starting has left, so that it and many entries are never there together. `asking`: left out, no
+   *  result is fetched. */
+  constructor(state: CacheState, hot: HotEntries, collect: () => void, asking?: Asking) {
     this.state = state
     this.hot = hot
     this.collect = collect
+    this.asking = asking
     this.found = new Found(state)
   }
 
@@ -56,7 +63,40 @@ export class Warming {
     clearTimeout(timer)
     if (this.outOf === 0) return
     const tookMs = Math.round(monotonicMs() - startMs)
-    this.figures = { entries: this.entries, bytes: this.bytes, outOf: this.outOf, tookMs }
+    const { entries, bytes, outOf } = this
+    this.figures = { entries, bytes, outOf, tookMs, results: null }
+  }
+
+  /** Fetches the results that were read most, in the background, once clients are let in. Never rejects. */
+  async fetchResults(): Promise<void> {
+    const { state, hot, asking } = this
+    if (asking?.sql.recipes.isOn !== true || asking.sql.lease() === undefined) return
+    try {
+      const list = await this.loadResults()
+      if (list.length === 0) return
+      const { ResultWarming } = await import('./result_warming.ts')
+      const warming = new ResultWarming(state, hot, asking, list)
+      const { figures } = warming
+      if (figures.outOf === 0) return
+      this.figures = { ...(this.figures ?? NONE), results: figures }
+      await warming.run()
+      log('info', 'warmed results', { ...figures })
+    } catch (error) {
+      log('debug', 'results were not warmed', { error: (error as Error).message })
+    }
+  }
+
+  private async loadResults(): Promise<Buffer> {
+    const { promise, resolve, reject } = Promise.withResolvers<Buffer>()
+    const receiver: Receiver = {
+      receive: ({ op, bytes, start, end }) =>
+        resolve(op === REPLIES.BYTES.code ? Buffer.from(bytes.subarray(start, end)) : EMPTY),
+      fail: reject,
+    }
+    const lease = this.state.lease()
+    if (!lease.send(OPS.LOAD_RESULTS.code, receiver, undefined, 0, 0, EMPTY, 0, 0)) return EMPTY
+    lease.publish()
+    return await promise
   }
 
   private ask(isFirst: boolean): void {
@@ -116,3 +156,6 @@ export class Warming {
     this.bytes += entryBytes
   }
 }
+
+const EMPTY = Buffer.alloc(0)
+const NONE = { entries: 0, bytes: 0, outOf: 0, tookMs: 0 }

@@ -57,6 +57,7 @@ const OWN_OPS: readonly number[] = [
   OPS.EXPLAIN_CACHE,
   OPS.WATCH_WRITES,
   OPS.REFRESH,
+  OPS.ADVISE_RESULT,
   OPS.CANCEL,
 ].map(op => op.code)
 
@@ -154,6 +155,7 @@ class PostgresHandler implements Handler {
     else if (op === OPS.WATCH_WRITES.code) writes.watch(ticket)
     else if (op === OPS.EXPLAIN_CACHE.code) this.explain(frame)
     else if (op === OPS.REFRESH.code) this.refresh(frame)
+    else if (op === OPS.ADVISE_RESULT.code) this.advise(frame)
     else if (INSIGHT_OPS.includes(op)) this.insight.handle(frame, writes)
     else this.session(frame)
   }
@@ -233,6 +235,20 @@ class PostgresHandler implements Handler {
     }
   }
 
+  private advise({ ticket, bytes, start, end }: RequestFrame): void {
+    const { writes } = this
+    try {
+      const reader = this.reader.reset(bytes, start, end)
+      const database = this.database(reader.text(), 'warming')
+      this.insight.isWorthFetching(database, reader.text()).then(
+        isWorth => writes.reply(REPLIES.COUNT.code, ticket, isWorth ? ONE : ZERO),
+        error => writes.fail(ticket, asRefusal(error)),
+      )
+    } catch (error) {
+      writes.fail(ticket, asRefusal(error))
+    }
+  }
+
   private session(frame: RequestFrame): void {
     const { ticket } = frame
     this.underway.begin(ticket)
@@ -268,6 +284,9 @@ class PostgresHandler implements Handler {
 }
 
 const NO_BODY = Buffer.alloc(0)
+/** As msgpack. */
+const ZERO = Buffer.of(0)
+const ONE = Buffer.of(1)
 
 /** What msgpackr throws on bytes that are no msgpack is the sender's mistake. */
 function asRefusal(error: unknown): HearthError {

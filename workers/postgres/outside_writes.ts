@@ -78,6 +78,8 @@ export class OutsideWrites {
   private lookingSoon: NodeJS.Timeout | undefined
   private retrying: NodeJS.Timeout | undefined
   private doubting: NodeJS.Timeout | undefined
+  /** Until it has listened for the first time, or was refused: those who wait for that. */
+  private settling: PromiseWithResolvers<boolean> | undefined
 
   constructor(options: OutsideWritesOptions) {
     this.options = options
@@ -95,6 +97,21 @@ export class OutsideWrites {
     this.looking.unref()
     this.subscribe()
     void this.look()
+  }
+
+  /** Begins to listen if it has not; true once it does, or was refused, so that nothing cached from then on ends because it begins.
+   *  False: neither within so long. */
+  async settled(limitMs: number): Promise<boolean> {
+    this.start()
+    if (this.isListening || this.retrying !== undefined) return true
+    this.settling ??= Promise.withResolvers()
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<boolean>(resolve => {
+      timer = setTimeout(resolve, limitMs, false).unref()
+    })
+    const isSettled = await Promise.race([this.settling.promise, late])
+    clearTimeout(timer)
+    return isSettled
   }
 
   /** From now on nothing is reported, not even that nothing is. */
@@ -153,6 +170,7 @@ export class OutsideWrites {
     this.isListening = true
     this.reportEverything()
     this.lookSoon()
+    this.settling?.resolve(true)
   }
 
   private lost(why: string): void {
@@ -179,6 +197,7 @@ export class OutsideWrites {
     this.subscription = undefined
     this.isListening = false
     this.why = why
+    this.settling?.resolve(true)
     if (wasListening) this.doubt()
     this.retrying = setTimeout(() => this.subscribe(), this.times.retryMs)
     this.retrying.unref()

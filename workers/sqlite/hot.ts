@@ -7,7 +7,8 @@
  *
  *  An entry stands in the list by its row's id, which stays while its key does; should another key have it by now, that one is
  *  warmed in its place. On disk: per level, hottest first: level, count, and the ids' distances, in their order. So a list of
- *  entries that came together has a byte or two for each. */
+ *  entries that came together has a byte or two for each. The list of results beside it is main's (engine/router/result_form.ts), and
+ *  is only kept here. */
 
 import { monotonicMs } from '../../engine/clock.ts'
 import { Collector } from '../../engine/collector.ts'
@@ -30,6 +31,10 @@ import type { Row } from './statements.ts'
 /** Entries of a list: an id and a level each, by turns. */
 type List = number[]
 
+/** Their rows. */
+const ENTRIES = 1
+const RESULTS = 2
+
 const count = Buffer.alloc(SCALAR_BYTES_MAX)
 
 export class Hot {
@@ -50,7 +55,7 @@ export class Hot {
 
   /** SAVE_HOT: takes a part of a list; the last one is answered when the list is committed. */
   save(frame: RequestFrame, replies: Replies): void {
-    const { reader, parts } = this
+    const { reader } = this
     if (reader.uint() === 1) this.saving = []
     const isLast = reader.uint() === 1
     this.take(replies)
@@ -60,16 +65,23 @@ export class Hot {
     }
     const list = packList(this.saving)
     this.saving = []
-    const { group } = parts
-    if (!group.beforeWrite(list.length, replies))
-      return group.refuse(frame.ticket, undefined, replies)
-    group.add(frame.ticket, list.length)
+    this.write(ENTRIES, list, frame.ticket, replies)
+  }
+
+  /** SAVE_RESULTS: answered when the list is committed. */
+  saveResults({ ticket, bytes, start, end }: RequestFrame, replies: Replies): void {
+    this.write(RESULTS, bytes.subarray(start, end), ticket, replies)
+  }
+
+  /** LOAD_RESULTS: the list, empty where there is none. */
+  loadResults({ ticket }: RequestFrame, replies: Replies): void {
+    let list: Buffer | undefined
     try {
-      parts.room.reserve(0, list.length)
-      parts.store.statements!.hot.write(list)
+      if (this.parts.isReady()) list = this.read(RESULTS)
     } catch (error) {
-      group.fail(error, replies)
+      this.parts.group.readFailed(error, replies)
     }
+    replies.reply(REPLIES.BYTES.code, ticket, list ?? EMPTY)
   }
 
   /** LOAD_HOT: the next entries. An error of the disk ends the list. */
@@ -115,15 +127,32 @@ export class Hot {
     }
   }
 
+  private write(id: number, list: Buffer, ticket: number, replies: Replies): void {
+    const { group, room, store } = this.parts
+    if (!group.beforeWrite(list.length, replies)) return group.refuse(ticket, undefined, replies)
+    group.add(ticket, list.length)
+    try {
+      room.reserve(0, list.length)
+      store.statements!.hot.write(id, list)
+    } catch (error) {
+      group.fail(error, replies)
+    }
+  }
+
+  /** Throws for what is wrong with the file, not for a list that makes no sense. */
+  private read(id: number): Buffer | undefined {
+    return this.parts.store.statements!.hot.read(id)
+  }
+
   private open(): void {
     this.loading = []
     this.next = 0
     if (!this.parts.isReady()) return
+    const list = this.read(ENTRIES)
     try {
-      this.loading = unpackList(this.parts.store.statements!.hot.read() ?? Buffer.alloc(0))
-    } catch (error) {
-      // A list that makes no sense; what is wrong with the file itself shows in its code.
-      if (/^SQLITE_/.test(String((error as { code?: unknown }).code))) throw error
+      this.loading = unpackList(list ?? EMPTY)
+    } catch {
+      // It makes no sense.
     }
   }
 
@@ -160,6 +189,8 @@ export class Hot {
     return this.reads.isGivable(row, false)
   }
 }
+
+const EMPTY = Buffer.alloc(0)
 
 /** The list as it stands in the file. */
 export function packList(list: List): Buffer {

@@ -89,6 +89,8 @@ class Tier implements SqliteHandler {
     // What is kept back has no id yet.
     actions[OPS.SAVE_HOT.code] = flushed((frame, replies) => hot.save(frame, replies))
     actions[OPS.LOAD_HOT.code] = (frame, replies) => hot.load(frame, replies)
+    actions[OPS.SAVE_RESULTS.code] = (frame, replies) => hot.saveResults(frame, replies)
+    actions[OPS.LOAD_RESULTS.code] = (frame, replies) => hot.loadResults(frame, replies)
     this.ops = Object.keys(actions).map(Number)
   }
 

@@ -255,24 +255,24 @@ export function prepareStatements(connection: Connection) {
   }
 }
 
-/** The list of those read most: one row. Not part of the schema: the table is made when there is something to write, and a file
- *  whose table is missing or another one is as good as any other. So nothing here is prepared ahead. */
+/** The lists of those read most, entries and results: a row each. Not part of the schema: the table is made when there is something
+ *  to write, and a file whose table is missing or another one is as good as any other. So nothing here is prepared ahead. */
 function hotStatements(connection: Connection) {
   /** What has the name. */
   const known = connection.prepare("select type, sql from sqlite_schema where name = 'hot'").raw()
   const isOurs = (sql: unknown): boolean => String(sql).endsWith(HOT_COLUMNS)
   return {
-    read: (): Buffer | undefined => {
+    read: (id: number): Buffer | undefined => {
       const [, sql] = (known.get() as unknown[] | undefined) ?? []
       if (!isOurs(sql)) return undefined
-      const row = connection.prepare('select list from hot where id = 1').raw().get()
+      const row = connection.prepare('select list from hot where id = ?').raw().get(id)
       return (row as [Buffer] | undefined)?.[0]
     },
-    write: (list: Buffer): void => {
+    write: (id: number, list: Buffer): void => {
       const [type, sql] = (known.get() as unknown[] | undefined) ?? []
       if (type !== undefined && !isOurs(sql)) connection.exec(`drop ${type} hot`)
       connection.exec(`create table if not exists hot ${HOT_COLUMNS}`)
-      connection.prepare('insert or replace into hot (id, list) values (1, ?)').run(list)
+      connection.prepare('insert or replace into hot (id, list) values (?, ?)').run(id, list)
     },
   }
 }

@@ -3,7 +3,7 @@
  *  Holds:  a figure that the engine does not give is shown as `-`; --json gives all there are. */
 
 import { wallMs } from '../../clock.ts'
-import type { EngineStats } from '../../figures.ts'
+import type { EngineStats, WarmedResultFigures } from '../../figures.ts'
 import { withEngine } from '../client.ts'
 import type { Input } from '../input.ts'
 import { keyLines } from '../key_lines.ts'
@@ -77,7 +77,16 @@ function warmedLines(warmed: EngineStats['memory']['warmed'] | undefined): strin
   if (warmed === null || warmed === undefined) return []
   const { entries, outOf, tookMs } = warmed
   const share = `${count(entries)} of the ${count(outOf)} entries read most before`
-  return [`warmed at the start: ${share}, ${bytes(warmed.bytes)}, in ${duration(tookMs)}`]
+  const lines = [`warmed at the start: ${share}, ${bytes(warmed.bytes)}, in ${duration(tookMs)}`]
+  return [...(outOf > 0 ? lines : []), ...warmedResults(warmed.results)]
+}
+
+/** Null: there were none; undefined: the engine is older than this. */
+function warmedResults(results: WarmedResultFigures | null | undefined): string[] {
+  if (results === null || results === undefined) return []
+  const { entries, outOf, tookMs } = results
+  const share = `${count(entries)} of the ${count(outOf)} results read most before`
+  return [`fetched since the start: ${share}, ${bytes(results.bytes)}, in ${duration(tookMs)}`]
 }
 
 function room(figures: object): string[] {

@@ -3,10 +3,9 @@
  *  Holds:  (1) nothing is advised that the engine would not keep (explainCache).  (2) what would be saved is rather too little than
  *          too much: more kinds of parameters than the sketch tells apart count as asked once each. */
 
+import { steadyShare } from '../../steady.ts'
 import type { StatementFigures } from '../insight.ts'
 
-const LOOKS_MIN = 5
-const UNCHANGED_MIN = 0.5
 const HIT_RATE_MIN = 0.2
 const HOUR_MS = 3_600_000
 const TTL_MS_MIN = 1_000
@@ -34,10 +33,10 @@ export interface CacheAdvice {
 /** Undefined: there is nothing to gain, or too little is known. */
 export function cacheAdviceOn(figures: StatementFigures): CacheAdvice | undefined {
   const { results, calls, meanMs, isRead, cache, firstAtMs, lastAtMs } = figures
-  if (!isRead || results.looks < LOOKS_MIN || results.calls === 0) return undefined
-  const unchangedShare = 1 - results.changes / results.looks
+  const unchangedShare = steadyShare(results.looks, results.changes)
+  if (!isRead || unchangedShare === undefined || results.calls === 0) return undefined
   const expectedHitRate = Math.max(0, 1 - results.parameters / results.calls) * unchangedShare
-  if (unchangedShare < UNCHANGED_MIN || expectedHitRate < HIT_RATE_MIN) return undefined
+  if (expectedHitRate < HIT_RATE_MIN) return undefined
   const hours = Math.max(lastAtMs - firstAtMs, 60_000) / HOUR_MS
   // Calls that came by way of the cache would not be saved once more.
   const uncached = Math.max(0, calls - cache.misses)

@@ -88,6 +88,12 @@ export class Insight {
     }
   }
 
+  /** What ADVISE_RESULT asks. Rejects as worth.ts says. */
+  async isWorthFetching(database: PostgresDatabase, sql: string): Promise<boolean> {
+    if (this.recorder === undefined) return false
+    return await (await this.loaded()).isWorthFetching(database, sql)
+  }
+
   /** Slow statements and bursts (N+1) of one database so far. */
   figures(database: string): { slowStatements: number; nPlusOne: number } {
     return {

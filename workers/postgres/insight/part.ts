@@ -13,6 +13,7 @@ import type { Recorder } from './recorder.ts'
 import { bursts, slowStatements, statements } from './report.ts'
 import { OUTCOMES } from './slots.ts'
 import { load, save } from './store.ts'
+import { isWorthFetching } from './worth.ts'
 
 export class InsightPart {
   readonly plans: Plans
@@ -69,6 +70,11 @@ export class InsightPart {
       default:
         throw new HearthError('BAD_REQUEST', `insight knows nothing of '${what}'`)
     }
+  }
+
+  /** See worth.ts. */
+  isWorthFetching(database: PostgresDatabase, sql: string): Promise<boolean> {
+    return isWorthFetching(this.recorder, database, sql)
   }
 
   /** What main tells of results that came from the cache: rows of database, sql, and counts as in OUTCOMES. */
