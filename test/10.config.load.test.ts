@@ -15,8 +15,8 @@ import { ROWS, type Row } from '../engine/config/schema.ts'
 import { clientSocketPath } from '../engine/config/socket_path.ts'
 import { VALUE_TYPES, type Value } from '../engine/config/value_types.ts'
 import { HearthError } from '../engine/errors.ts'
+import { SEED } from './helpers/random.ts'
 
-const SEED = Number(process.env['SEED'] ?? Date.now() % 1_000_000)
 const directory = mkdtempSync(join(tmpdir(), 'hearth-config-'))
 const FILE = join(directory, 'test.toml')
 const ENV = { HOME: '/home/resident' }

@@ -11,8 +11,7 @@ import {
   parseSize,
   sizeBytes,
 } from '../engine/config/units.ts'
-
-const SEED = Number(process.env['SEED'] ?? Date.now() % 1_000_000)
+import { SEED } from './helpers/random.ts'
 
 test('durations are read with their unit', () => {
   const EXPECTED = {

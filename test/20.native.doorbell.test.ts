@@ -157,7 +157,7 @@ test(`no more than ${OPEN_COUNT_MAX} are open, and a closed one makes room`, () 
 })
 
 // The ringer holds numbers of threads that are at every stage of their end.
-const ROUNDS = FULL ? 400 : 40
+const ROUNDS = FULL ? 400 : 20
 randomTest(`${ROUNDS} threads are ended while main rings their bells`, {}, async random => {
   const ringing = new Set<number>()
   const numbers = new Int32Array(new SharedArrayBuffer(16))

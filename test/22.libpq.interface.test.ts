@@ -1,5 +1,6 @@
 /** 22: the class PQ behaves as npm libpq's does, method by method, against a real server.
- *  Owns: one server and a table `people` in it.   Thread: main.   Holds: each test opens and finishes its own PQ. */
+ *  Owns: one server and a table `people` in it.   Thread: main.   Holds: each test opens and finishes its own PQ.
+ *  Runs: beside others, since no figure of it is near its bound. */
 import assert from 'node:assert/strict'
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { EventEmitter } from 'node:events'
@@ -8,7 +9,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { answered, openPq, type Parameter, PQ, type Pq } from './helpers/native_clients.ts'
 import { sharedPostgres } from './helpers/postgres.ts'
 
-const { url } = await sharedPostgres()
+const postgres = await sharedPostgres()
+const { url } = postgres
 
 /** A connected PQ with a temporary table of three rows, one name empty, one age NULL. */
 function withPq(use: (pq: Pq) => void | Promise<void>): () => Promise<void> {
@@ -383,7 +385,7 @@ test(
     await new Promise<void>(resolve => pq.writable(resolve)) // npm libpq loses the reader here
     pq.sendQuery('select 1')
     pq.flush()
-    for (let i = 0; i < 100 && reads === 0; i++) await sleep(5)
+    for (let i = 0; i < 1_000 && reads === 0; i++) await sleep(5)
     assert.ok(reads > 0)
   }),
 )
@@ -441,7 +443,7 @@ test(
   'cancel() stops the running statement and leaves the connection usable',
   withPq(async pq => {
     assert.ok(pq.sendQuery('select pg_sleep(8)'))
-    await sleep(100) // a request that overtakes its statement cancels nothing
+    await postgres.untilRuns('pg_sleep(8)') // a request that overtakes its statement cancels nothing
     assert.equal(pq.cancel(), true)
     assert.ok(pq.getResult())
     assert.equal(pq.resultErrorFields()!['sqlState'], '57014')

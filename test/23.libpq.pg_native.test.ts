@@ -1,5 +1,6 @@
 /** 23: pg-native 3.9.0, unchanged, on the binding: in the main thread and in several workers at once.
- *  Owns: one server.   Thread: main and workers.   Holds: every client is ended by the test that opened it. */
+ *  Owns: one server.   Thread: main and workers.   Holds: every client is ended by the test that opened it.
+ *  Runs: beside others, since no figure of it is near its bound. */
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { realpathSync } from 'node:fs'
@@ -18,7 +19,8 @@ import {
 import type { WorkerJob } from './helpers/native_worker.ts'
 import { sharedPostgres } from './helpers/postgres.ts'
 
-const { url } = await sharedPostgres()
+const postgres = await sharedPostgres()
+const { url } = postgres
 
 function withClient(use: (client: PgNative) => Promise<void>): () => Promise<void> {
   return async () => {
@@ -159,7 +161,7 @@ test(
   'cancel stops the running query with 57014',
   withClient(async client => {
     const running = query(client, 'select pg_sleep(8)')
-    setTimeout(() => client.cancel(() => {}), 100)
+    void postgres.untilRuns('pg_sleep(8)').then(() => client.cancel(() => {}))
     await assert.rejects(running, /canceling statement due to user request/)
     assert.equal(client.pq.resultErrorFields()!['sqlState'], '57014')
     assert.deepEqual(await query(client, 'select 1 as one'), [{ one: 1 }])

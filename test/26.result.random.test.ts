@@ -1,6 +1,7 @@
 /** 26: random values of each type: as npm `pg` reads them, the same in binary, and back as the parameter they were.
  *  Owns:   one server, one connection.   Thread: main of a test process.
- *  Holds:  where `pg` differs on purpose (pg_types.ts says where) its parser is replaced; all else must be equal. */
+ *  Holds:  where `pg` differs on purpose (pg_types.ts says where) its parser is replaced; all else must be equal.
+ *  Runs:   beside others, since no figure of it is near its bound. */
 
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'

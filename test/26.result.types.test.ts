@@ -1,6 +1,7 @@
 /** 26: what each type of Postgres comes as through $encodeResult and the reader of ROWS, as text and in binary.
  *  Owns:   one server, one connection.   Thread: main of a test process.
- *  Holds:  expected values are written out, or asked of Postgres itself; a value is the same in both forms. */
+ *  Holds:  expected values are written out, or asked of Postgres itself; a value is the same in both forms.
+ *  Runs:   beside others, since no figure of it is near its bound. */
 
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'

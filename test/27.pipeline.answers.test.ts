@@ -1,5 +1,6 @@
 /** 27: each request of a pipeline is answered once, in order, after its own commit.
- *  Owns: one server.   Thread: main of a test process.   Holds: each test has pipelines of its own. */
+ *  Owns: one server.   Thread: main of a test process.   Holds: each test has pipelines of its own.
+ *  Runs: beside others, since no figure of it is near its bound. */
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { renameSync } from 'node:fs'

@@ -80,8 +80,9 @@ test('a wrong password is the server’s own words, the right one opens', async 
     const file = join(own.server.dataDir, 'pg_hba.conf')
     writeFileSync(file, `local all secret scram-sha-256\n${readFileSync(file, 'utf8')}`)
     await admin.query('select pg_reload_conf()')
-    await sleep(100)
     const as = (password: string) => own.url.replace('postgres@', `secret:${password}@`)
+    // Until the server has read it anew, nobody needs a password.
+    for (let i = 0; i < 500 && (await problemOf(t, as('wrong'))) === undefined; i++) await sleep(10)
     assert.match((await problemOf(t, as('wrong')))!, /password authentication failed/)
     assert.equal(await problemOf(t, as('right')), undefined)
   })
@@ -95,7 +96,7 @@ test('connect_timeout ends an attempt that nobody answers; finish() ends it with
       const target = `host=127.0.0.1 port=${port} user=x`
       assert.match((await problemOf(t, `${target} connect_timeout=1`))!, /timeout/)
       const tookMs = performance.now() - startMs
-      assert.ok(tookMs > 900 && tookMs < 2_500, `took ${tookMs} ms`)
+      assert.ok(tookMs > 900 && tookMs < 5_000, `took ${tookMs} ms`)
       const opened = new TestPipeline()
       opened.pipeline.connect(target)
       await sleep(20)
@@ -146,7 +147,7 @@ test('cancel() stops what runs; what was answered before and waits behind is unh
     opened.run('select 2'),
   ]
   await answers[0]
-  await sleep(50)
+  await postgres.untilRuns('pg_sleep(30)')
   assert.equal(await opened.cancel(), undefined)
   const [first, slept, last] = await Promise.all(answers)
   assert.deepEqual(rowsOf(first!).values, [1])
@@ -186,7 +187,7 @@ test('a cancellation that nobody takes is given up after two seconds, and the lo
     assert.match((await opened.cancel())!, /timeout/)
     const tookMs = performance.now() - startMs
     clearInterval(ticking)
-    assert.ok(tookMs > 1_900 && tookMs < 4_000, `took ${tookMs} ms`)
+    assert.ok(tookMs > 1_900 && tookMs < 6_000, `took ${tookMs} ms`)
     assert.ok(ticks > 40, `${ticks} ticks`)
     assert.deepEqual(rowsOf(await opened.run('select 1')).values, [1])
   })
@@ -202,7 +203,7 @@ test('a thread that ends while a cancellation waits for an answer does not wait 
     const startMs = performance.now()
     await worker.terminate()
     const tookMs = performance.now() - startMs
-    assert.ok(tookMs < 1_000, `took ${tookMs} ms`)
+    assert.ok(tookMs < 1_700, `took ${tookMs} ms`)
   })
 })
 
@@ -335,7 +336,7 @@ test('both sides full: answers are read while requests are written', async t => 
 
 test('an answer that came in while a request was written does not wait for that request’s own', async t => {
   const opened = await openPipeline(t, url)
-  opened.pipeline.define(0, 'slow', 'select length($1::text), pg_sleep(1.5)')
+  opened.pipeline.define(0, 'slow', 'select length($1::text), pg_sleep(2)')
   const first = opened.run('select 1')
   opened.pipeline.flush()
   execFileSync('sleep', ['0.1']) // the answer is in the socket
@@ -344,7 +345,7 @@ test('an answer that came in while a request was written does not wait for that 
   opened.pipeline.flush() // and now takes the rest: nothing is left to wait for but the slow answer
   const startMs = performance.now()
   await first
-  assert.ok(performance.now() - startMs < 900)
+  assert.ok(performance.now() - startMs < 1_500)
   assert.equal(rowsOf(await slow).values[0], 300_000)
 })
 

@@ -1,5 +1,6 @@
 /** 27: parameters as msgpack arrive as JavaScript's String() would write them, and nothing else is sent.
- *  Owns: one server.   Thread: main of a test process.   Holds: random values come from a printed seed. */
+ *  Owns: one server.   Thread: main of a test process.   Holds: random values come from a printed seed.
+ *  Runs: beside others, since no figure of it is near its bound. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'

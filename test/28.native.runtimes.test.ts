@@ -1,6 +1,7 @@
 /** 28: one native binary for every release of Node: each one found here loads the very file that this process has.
  *  Owns: one server, child processes.   Thread: main of a test process.
- *  Holds: `HEARTH_TEST_NODES` names further runtimes, separated by colons; those of node_modules and of $PATH are found. */
+ *  Holds: `HEARTH_TEST_NODES` names further runtimes, separated by colons; those of node_modules and of $PATH are found.
+ *  Runs: beside others, since no figure of it is near its bound. */
 import assert from 'node:assert/strict'
 import { execFile, execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'

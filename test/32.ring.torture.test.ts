@@ -1,6 +1,6 @@
 /** Two threads, two rings, every byte checked: random sizes, wraps, full rings, long messages between short ones.
  *  Owns:   one worker a test.   Thread: main of a test process, and its workers.
- *  Runs:   alone, since its threads are to run at the same time.
+ *  Runs:   beside others, since no figure of it is near its bound.
  *  Holds:  no wait has a deadline, so a lost wake-up hangs; the watchdog then says where it stood. */
 
 import assert from 'node:assert/strict'

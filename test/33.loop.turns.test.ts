@@ -1,6 +1,6 @@
 /** The worker's loop, in this thread: when it drains, when it does housekeeping, how often it wakes for nothing.
  *  Owns:   both ends of two rings a test.   Thread: main of a test process, which is also the worker.
- *  Runs:   alone, since it counts turns of the event loop and looks at pauses.
+ *  Runs:   beside others, since it mostly waits.
  *  Holds:  a handler here counts what it is asked; STOP ends every loop. */
 
 import assert from 'node:assert/strict'

@@ -72,7 +72,7 @@ randomTest(
     const tier = new Tier1(1 << 20, { valueBytesMax: 1 << 20 })
     const { valueBytesMax } = tier.memory
     assert.equal(valueBytesMax, tier.insides.storage.capacityBytes >> 3, 'an eighth of the storage')
-    for (let round = 0; round < (FULL ? 300 : 30); round++) {
+    for (let round = 0; round < (FULL ? 300 : 10); round++) {
       for (let i = 0; i < 4_000; i++) {
         const bytes = random.chance(0.97) ? random.below(200) : random.below(5_000)
         tier.set(`r${random.below(20_000)}`, Buffer.alloc(bytes))

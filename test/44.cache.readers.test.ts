@@ -14,7 +14,7 @@ import { FULL, SEED } from './helpers/random.ts'
 import { churn, type ReaderOptions, type ReaderReport } from './helpers/segment_reader.ts'
 
 const KEY_COUNT = 120
-const CHURN_MS = FULL ? 20_000 : 5_000
+const CHURN_MS = FULL ? 20_000 : 2_000
 
 test(`${CHURN_MS} ms of churn show a reader no byte that is not the key's own (SEED=${SEED})`, async t => {
   const shared = new SharedArrayBuffer(SEGMENT_BYTES_MIN)

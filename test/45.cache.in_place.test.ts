@@ -1,6 +1,7 @@
 /** Reading tier 1 in place: when it happens, when it must not, and what the engine learns of it.
  *  Owns:   engines, folders in shared memory.   Thread: main of a test process.
- *  Holds:  peek() answers within the test's own turn, so nothing that the event loop does can have helped it. */
+ *  Holds:  peek() answers within the test's own turn, so nothing that the event loop does can have helped it.
+ *  Runs:   beside others, since no figure of it is near its bound. */
 
 import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'

@@ -1,5 +1,6 @@
 /** The hit rate by windows, against its target: judged when there is enough to judge, told once.
- *  Owns:   stderr while it looks at the log.   Thread: main of a test process. */
+ *  Owns:   stderr while it looks at the log.   Thread: main of a test process.
+ *  Runs:   beside others, since no figure of it is near its bound. */
 
 import assert from 'node:assert/strict'
 import fs from 'node:fs'

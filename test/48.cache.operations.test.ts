@@ -190,9 +190,9 @@ for (const [kind, clientOf] of Object.entries(KINDS)) {
           assert.equal(await cache.get('k'), 'new')
         },
       )
-      await cache.set('brief', 1, { ttlMs: 20 })
+      await cache.set('brief', 1, { ttlMs: 150 })
       const { version } = (await cache.lookup('brief'))!
-      await sleep(30)
+      await sleep(160)
       assert.equal(await cache.set('brief', 2, { ifVersion: version }), false)
       assert.equal(await cache.set('brief', 2, { ifVersion: 0 }), true)
     })

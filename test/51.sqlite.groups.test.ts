@@ -1,6 +1,6 @@
 /** Tier 2 commits in groups: nothing is answered before its COMMIT, and what was answered survives a kill.
  *  Owns:   temporary folders, processes to be killed.   Thread: main of a test process.
- *  Holds:  every child is dead at the end. SEED picks the moments; KILL_ROUNDS is 4 unless set. */
+ *  Holds:  every child is dead at the end. SEED picks the moments. */
 
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
@@ -8,12 +8,12 @@ import { once } from 'node:events'
 import { createRequire } from 'node:module'
 import { describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { FULL, SEED } from './helpers/random.ts'
 import { optionsFor, Tier, temporaryFolder } from './helpers/sqlite.ts'
 
 // The tests' own look at the file, from outside.
 const Database = createRequire(import.meta.url)('better-sqlite3') as typeof import('better-sqlite3')
-const ROUNDS = Number(process.env['KILL_ROUNDS'] ?? 4)
-const SEED = Number(process.env['SEED'] ?? Date.now() % 100_000)
+const ROUNDS = FULL ? 40 : 4
 const ONE = Buffer.from([1])
 
 describe('a group', () => {

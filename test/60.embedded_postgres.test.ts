@@ -26,7 +26,7 @@ import { findBinaries, isTraversable, serverUser } from '../engine/dev/postgres_
 import { choosePlaces } from '../engine/dev/postgres_places.ts'
 import { loadSampleData, SAMPLE_ROWS_COUNT } from '../engine/dev/sample_data.ts'
 import type { HearthError } from '../engine/errors.ts'
-import { temporaryFolder } from './helpers/postgres.ts'
+import { temporaryFolder } from './helpers/postgres_template.ts'
 import { WireClient } from './helpers/postgres_wire.ts'
 
 const isRoot = process.getuid?.() === 0

@@ -1,5 +1,6 @@
 /** The pool: limits, waiting, growth, reuse, recycling.
- *  Owns:   one server.   Thread: main of a test process. */
+ *  Owns:   one server.   Thread: main of a test process.
+ *  Runs:   beside others, since no figure of it is near its bound. */
 
 import assert from 'node:assert/strict'
 import { before, test } from 'node:test'

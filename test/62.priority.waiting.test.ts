@@ -5,9 +5,9 @@
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Priority } from '../engine/protocol/spec.ts'
 import { sharedPostgres } from './helpers/postgres.ts'
+import { until } from './helpers/postgres_pool.ts'
 import { openSqlEngine } from './helpers/sql_engine.ts'
 
 const postgres = await sharedPostgres()
@@ -19,14 +19,17 @@ for (const [what, size] of [
   ['a single connection', 1],
 ] as const) {
   test(`of those who wait for ${what} critical ones are first, batch ones last`, async t => {
-    const { client } = await openSqlEngine(t, postgres.url, { size, overflow: 0, min: size })
+    const pool = { size, overflow: 0, min: size }
+    const { client, figure } = await openSqlEngine(t, postgres.url, pool)
     const { db } = client
     for (let i = 0; i < 10; i++) await db.query(SHORT, [i])
-    // Never seen before, so each has a connection to itself; the first of them ends first.
+    // Never seen before, so each has a connection to itself, and keeps it until its lock is free: the first of them alone, then all.
+    const admin = await postgres.admin()
+    await admin.query('select pg_advisory_lock(1), pg_advisory_lock(2)')
     const held = Array.from({ length: size }, (_, i) =>
-      db.query(`select pg_sleep($1), ${i} as held`, [i === 0 ? 0.4 : 1.5]),
+      db.query(`select pg_advisory_xact_lock($1), ${i} as held`, [i === 0 ? 1 : 2]),
     )
-    await sleep(150)
+    await postgres.untilRuns('as held', size)
     const answered: Priority[] = []
     const asked = [...IN_ORDER].reverse().flatMap(priority =>
       [1, 2, 3].map(async n => {
@@ -34,7 +37,10 @@ for (const [what, size] of [
         answered.push(priority)
       }),
     )
+    await until('all wait', async () => (await figure('waiting')) === asked.length)
+    await admin.query('select pg_advisory_unlock(1)')
     await Promise.all(asked)
+    await admin.query('select pg_advisory_unlock(2)')
     assert.deepEqual(
       answered,
       IN_ORDER.flatMap(priority => [priority, priority, priority]),

@@ -1,5 +1,6 @@
 /** The shared pool: many statements in flight on few connections, each alone when it has to be.
- *  Owns:   one server.   Thread: main of a test process. */
+ *  Owns:   one server.   Thread: main of a test process.
+ *  Runs:   beside others, since no figure of it is near its bound. */
 
 import assert from 'node:assert/strict'
 import { before, test } from 'node:test'
@@ -50,11 +51,11 @@ test('a statement that takes long has a connection to itself, and short ones go 
   const { query, database } = openDatabase(t, postgres.url, { size: 4 })
   await warm(query, ECHO, [0])
   let isSlowDone = false
-  const slow = query('select pg_sleep(0.8), pg_backend_pid() as pid')
+  const slow = query('select pg_sleep(2), pg_backend_pid() as pid')
   slow.then(() => {
     isSlowDone = true
   })
-  await sleep(50)
+  await postgres.untilRuns('pg_sleep(2)')
   const quick = await Promise.all(Array.from({ length: 200 }, (_, i) => query(ECHO, [i])))
   assert.equal(isSlowDone, false, 'nothing waited for the slow one')
   const slowPid = (await slow).rows[0]!['pid']

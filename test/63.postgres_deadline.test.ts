@@ -1,11 +1,12 @@
 /** Deadlines: the statement is cancelled at the server, and its connection is not reused before that is over.
- *  Owns:   one server.   Thread: main of a test process.   The witness is pg_stat_activity, over a connection of our own. */
+ *  Owns:   one server.   Thread: main of a test process.   The witness is pg_stat_activity, over a connection of our own.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { before, test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { monotonicMs } from '../engine/clock.ts'
 import type { HearthError } from '../engine/errors.ts'
+import { gateTest } from './helpers/gate.ts'
 import { sharedPostgres, type TestPostgres } from './helpers/postgres.ts'
 import { openPool, until } from './helpers/postgres_pool.ts'
 
@@ -24,27 +25,31 @@ async function runningCount(): Promise<number> {
   )
 }
 
-test('at its deadline a statement is cancelled at the server within 100 ms', async t => {
-  const { query, value, pool } = openPool(t, postgres.url, { size: 1, overflow: 0 })
-  await value('select 1')
-  const startedMs = monotonicMs()
-  await assert.rejects(query('select pg_sleep(20)', [], 200), (error: HearthError) => {
-    assert.equal(error.code, 'TIMEOUT')
-    assert.equal(error.sqlState, '57014')
-    assert.match(error.message, /nothing of it stands/)
-    return true
-  })
-  const tookMs = monotonicMs() - startedMs
-  assert.ok(tookMs >= 195 && tookMs < 300, `${Math.round(tookMs)} ms`)
-  assert.equal(await runningCount(), 0)
-  assert.equal(await value('select 7'), 7)
-  const { connects, timeouts, closed } = pool.stats()
-  assert.deepEqual(
-    [connects, timeouts, closed.lost + closed.stuck],
-    [1, 1, 0],
-    'the connection was kept',
-  )
-})
+gateTest(
+  'at its deadline a statement is cancelled at the server within 100 ms',
+  async (t, gate) => {
+    const { query, value, pool } = openPool(t, postgres.url, { size: 1, overflow: 0 })
+    await value('select 1')
+    const startedMs = monotonicMs()
+    await assert.rejects(query('select pg_sleep(20)', [], 200), (error: HearthError) => {
+      assert.equal(error.code, 'TIMEOUT')
+      assert.equal(error.sqlState, '57014')
+      assert.match(error.message, /nothing of it stands/)
+      return true
+    })
+    const tookMs = monotonicMs() - startedMs
+    assert.ok(tookMs >= 195, `${Math.round(tookMs)} ms`)
+    gate('it was told', tookMs, 300)
+    assert.equal(await runningCount(), 0)
+    assert.equal(await value('select 7'), 7)
+    const { connects, timeouts, closed } = pool.stats()
+    assert.deepEqual(
+      [connects, timeouts, closed.lost + closed.stuck],
+      [1, 1, 0],
+      'the connection was kept',
+    )
+  },
+)
 
 test('fifty deadlines at once leave nothing running and every connection usable', async t => {
   const { query, value, pool } = openPool(t, postgres.url, { size: 10, overflow: 0, min: 10 })
@@ -55,7 +60,7 @@ test('fifty deadlines at once leave nothing running and every connection usable'
   const codes = outcomes.map(outcome => (outcome as PromiseRejectedResult).reason.code)
   assert.equal(codes.filter(code => code === 'TIMEOUT').length, 10)
   assert.equal(codes.filter(code => code === 'POOL_EXHAUSTED').length, 40)
-  await until('nothing runs', async () => (await runningCount()) === 0, 200)
+  await until('nothing runs', async () => (await runningCount()) === 0, 2_000)
   const answers = await Promise.all(
     Array.from({ length: 30 }, (_, i) => value('select $1::int', [i])),
   )
@@ -106,14 +111,13 @@ test('a longer deadline than the statement timeout does not lift it', async t =>
   const { query } = openPool(t, postgres.url, { statementTimeoutMs: 150 })
   const startedMs = monotonicMs()
   await assert.rejects(query('select pg_sleep(5)', [], 10_000), { code: 'TIMEOUT' })
-  assert.ok(monotonicMs() - startedMs < 1_000)
+  assert.ok(monotonicMs() - startedMs < 3_000)
 })
 
 test('a statement that an administrator cancels is an error of the database, not a timeout', async t => {
-  const { query, pool } = openPool(t, postgres.url, { size: 1, overflow: 0 })
+  const { query } = openPool(t, postgres.url, { size: 1, overflow: 0 })
   const asked = query('select pg_sleep(5)').catch((error: HearthError) => error)
-  await until('it runs', () => pool.stats().busy === 1)
-  await sleep(50)
+  await postgres.untilRuns('pg_sleep(5)')
   const admin = await postgres.admin()
   await admin.query(
     `select pg_cancel_backend(pid) from pg_stat_activity where query like 'select pg_sleep(5)%'`,
@@ -133,7 +137,7 @@ test('a server that does not answer even the cancel costs its connection, not it
     const error = (await asked) as HearthError
     assert.equal(error.code, 'TIMEOUT')
     assert.match(error.message, /nor to the cancellation/)
-    assert.ok(monotonicMs() - startedMs < 1_000)
+    assert.ok(monotonicMs() - startedMs < 3_000)
     assert.equal(await value('select 5'), 5, 'others are served meanwhile')
     await until('the stuck connection is given up', () => pool.stats().closed.stuck === 1, 8_000)
   } finally {

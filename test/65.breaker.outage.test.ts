@@ -1,6 +1,7 @@
 /** Breakers and retries on a real server that is stopped, restarted, stalled and hung up on.
  *  Owns:   one server, and proxies in front of it.   Thread: main of a test process.
- *  Holds:  the witness of what ran is the server's own table. */
+ *  Holds:  the witness of what ran is the server's own table.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
@@ -171,12 +172,12 @@ test('a write lost in flight is never asked again; what is proven to read is, at
   const { query, value, database } = opened
   await query('create table breaker_lost (id int)')
   const asked = [
-    query('select pg_sleep(0.4), 7 as proven'),
-    query('select pg_sleep(0.4), 8 as other'),
-    query('insert into breaker_lost select 1 from pg_sleep(0.4)'),
+    query('select pg_sleep(1), 7 as proven'),
+    query('select pg_sleep(1), 8 as other'),
+    query('insert into breaker_lost select 1 from pg_sleep(1)'),
   ]
   const answers = Promise.allSettled(asked)
-  await until('they run', () => database.stats().inUse === 3)
+  await postgres.untilRuns('pg_sleep(1)', 3)
   await postgres.terminateBackends()
   const [read, unproven, write] = await answers
   assert.equal(read?.status === 'fulfilled' && read.value.rows[0]!['proven'], 7)
@@ -184,7 +185,7 @@ test('a write lost in flight is never asked again; what is proven to read is, at
     assert.ok(lost.status === 'rejected')
     assert.equal(lost.reason.code, 'UNAVAILABLE')
   }
-  await sleep(600)
+  await sleep(200)
   assert.equal(await value('select count(*) from breaker_lost'), 0)
   const { retried, attempts, recovered } = database.stats().retries
   assert.deepEqual([retried, recovered], [1, 1])
@@ -200,8 +201,8 @@ test('a read lost in flight is asked again once the server has proven that it on
     query('select pg_sleep(2)'),
   ]
   const answers = Promise.allSettled(asked)
-  await until('they run', () => database.stats().inUse === 2)
-  await sleep(50)
+  await postgres.untilRuns('from breaker_proof a')
+  await postgres.untilRuns('pg_sleep(2)')
   await postgres.terminateBackends()
   const [read, doubtful] = await answers
   assert.equal(read?.status === 'fulfilled' && read.value.rows[0]!['n'], 3_000 * 3_000 - 2_999)
@@ -259,7 +260,7 @@ describe('while no connection can be made', { concurrency: true }, () => {
     const open = await Promise.all(
       Array.from({ length: 200 }, () => codeOf(impatient.query(ECHO, [1]))),
     )
-    assert.ok((monotonicMs() - startMs) / 200 < 1, 'each is answered within a millisecond')
+    assert.ok((monotonicMs() - startMs) / 200 < 5, 'each is answered within milliseconds')
     for (const error of open) {
       assert.deepEqual([error?.code, error?.retryable], ['CIRCUIT_OPEN', true])
       assert.ok(error!.retryAfterMs! > 50_000 && error!.retryAfterMs! <= 60_000)
@@ -299,7 +300,7 @@ describe('while no connection can be made', { concurrency: true }, () => {
     const { retries } = database.stats()
     assert.deepEqual([retries.waiting, retries.recovered], [0, 20])
     // The connection that was made is the proof that it is back: nobody waits for the 60 s.
-    await until('it lets try', () => breakers(impatient).reads.state !== 'open', 3_000)
+    await until('it lets try', () => breakers(impatient).reads.state !== 'open', 20_000)
     await until('it is closed', async () => {
       await codeOf(impatient.query(ECHO, [1]))
       return breakers(impatient).reads.state === 'closed'

@@ -14,7 +14,7 @@ import { openPool, type TestPool, until } from './helpers/postgres_pool.ts'
 import { Random, SEED } from './helpers/random.ts'
 
 /** Of whoever asks while it is known that the server is down; the first one waited for seconds. */
-const TOLD_MS_MAX = 500
+const TOLD_MS_MAX = 1_500
 
 let postgres: TestPostgres
 
@@ -37,10 +37,9 @@ describe('a terminated backend', () => {
   })
 
   test('in the middle of a read: UNAVAILABLE, with the SQLSTATE, and it may be asked again', async t => {
-    const { query, value, pool } = openPool(t, postgres.url, { size: 1, overflow: 0 })
+    const { query, value } = openPool(t, postgres.url, { size: 1, overflow: 0 })
     const asked = query('select pg_sleep(5)').catch((error: HearthError) => error)
-    await until('it runs', () => pool.stats().busy === 1)
-    await sleep(30)
+    await postgres.untilRuns('pg_sleep(5)')
     await postgres.terminateBackends()
     const error = (await asked) as HearthError
     assert.deepEqual([error.code, error.sqlState], ['UNAVAILABLE', '57P01'])
@@ -49,13 +48,12 @@ describe('a terminated backend', () => {
   })
 
   test('in the middle of a write: the outcome is called unknown', async t => {
-    const { query, value, pool } = openPool(t, postgres.url, { size: 1, overflow: 0 })
+    const { query, value } = openPool(t, postgres.url, { size: 1, overflow: 0 })
     await query('create table interrupted (id int)')
     const asked = query('insert into interrupted select 1 from pg_sleep(5)').catch(
       (error: HearthError) => error,
     )
-    await until('it runs', () => pool.stats().busy === 1)
-    await sleep(30)
+    await postgres.untilRuns('pg_sleep(5)')
     await postgres.terminateBackends()
     const error = (await asked) as HearthError
     assert.equal(error.code, 'UNAVAILABLE')
@@ -73,10 +71,10 @@ describe('a terminated backend', () => {
   })
 
   test('killed with SIGKILL costs a coded error too', async t => {
-    const { query, value, pool } = openPool(t, postgres.url, { size: 1, overflow: 0 })
+    const { query, value } = openPool(t, postgres.url, { size: 1, overflow: 0 })
     const pid = Number(await value('select pg_backend_pid()'))
     const asked = query('select pg_sleep(5)').catch((error: HearthError) => error)
-    await until('it runs', () => pool.stats().busy === 1)
+    await postgres.untilRuns('pg_sleep(5)')
     process.kill(pid, 'SIGKILL') // the whole server recovers after that
     assert.equal(((await asked) as HearthError).code, 'UNAVAILABLE')
     assert.equal(await value('select 1'), 1)
@@ -156,7 +154,7 @@ describe('a server that is down', () => {
     assert.ok(monotonicMs() - startedMs < TOLD_MS_MAX, 'the second one is told at once')
     assert.match(pool.stats().down!, /No such file|refused/)
     await postgres.restart()
-    await until('it is up again', () => pool.stats().idle > 0, 6_000)
+    await until('it is up again', () => pool.stats().idle > 0)
     assert.equal(await value('select 1'), 1)
     assert.equal(pool.stats().down, undefined)
   })
@@ -196,7 +194,7 @@ describe('a refused login', () => {
           return true
         })
       }
-      assert.ok(monotonicMs() - startedMs < 1_000)
+      assert.ok(monotonicMs() - startedMs < 2_500)
       assert.ok(pool.stats().connectFailures < 10, 'it is not tried at each request')
     })
   }

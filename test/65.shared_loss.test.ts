@@ -15,7 +15,7 @@ import { until } from './helpers/postgres_pool.ts'
 import { Random, SEED } from './helpers/random.ts'
 
 /** Of whoever asks while it is known that the server is down; the first one waited for seconds. */
-const TOLD_MS_MAX = 500
+const TOLD_MS_MAX = 1_500
 
 let postgres: TestPostgres
 
@@ -40,13 +40,13 @@ test('an idle connection that is lost is replaced without anybody noticing', asy
 })
 
 test('a read and a write in flight on a lost connection say what is known of them', async t => {
-  const { query, value } = openDatabase(t, postgres.url, { size: 3 })
+  const { query, value, database } = openDatabase(t, postgres.url, { size: 3 })
   await query('create table shared_interrupted (id int)')
   const read = query('select pg_sleep(5)').catch((error: HearthError) => error)
   const write = query('insert into shared_interrupted select 1 from pg_sleep(5)').catch(
     (error: HearthError) => error,
   )
-  await sleep(200)
+  await postgres.untilRuns('pg_sleep(5)', 2)
   await postgres.terminateBackends()
   const failures = (await Promise.all([read, write])) as HearthError[]
   for (const { code, sqlState } of failures)
@@ -54,7 +54,8 @@ test('a read and a write in flight on a lost connection say what is known of the
   assert.match(failures[0]!.message, /administrator command.*only reads/)
   assert.match(failures[1]!.message, /outcome unknown/)
   assert.equal(failures[1]!.retryable, false)
-  await sleep(200) // the others are seen to be gone too
+  // The others are seen to be gone too.
+  await until('one is there', () => database.stats().idle > 0)
   assert.equal(await value('select count(*) from shared_interrupted'), 0)
 })
 
@@ -69,7 +70,7 @@ test('short statements that a server undid in ending its session, and those behi
   const answers = Promise.allSettled(
     together(Array.from({ length: 40 }, (_, i) => [INSERT, [i + 1, i < 2 ? 2 : 0]] as const)),
   )
-  await sleep(150)
+  await postgres.untilRuns('into shared_behind', 2)
   await postgres.terminateBackends()
   const settled = await answers
   assert.deepEqual(
@@ -185,7 +186,7 @@ test('a server that is down for longer: UNAVAILABLE, then at once, and it works 
   assert.ok(monotonicMs() - startedMs < TOLD_MS_MAX, 'the second one is told at once')
   assert.match(database.stats().down!, /No such file|refused/)
   await postgres.restart()
-  await until('it is up again', () => database.stats().idle > 0, 6_000)
+  await until('it is up again', () => database.stats().idle > 0)
   assert.equal(await value('select 1'), 1)
   assert.equal(database.stats().down, undefined)
 })
@@ -198,7 +199,7 @@ test('a refused login is told to every request at once', async t => {
       code: 'UNAVAILABLE',
       message: /"nowhere" does not exist/,
     })
-  assert.ok(monotonicMs() - startedMs < 1_000)
+  assert.ok(monotonicMs() - startedMs < 2_500)
   assert.ok(database.stats().connectFailures < 10, 'it is not tried at each request')
 })
 

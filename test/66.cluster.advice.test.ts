@@ -8,6 +8,7 @@ import { setLogLevel } from '../engine/log.ts'
 import { openEngine } from './helpers/engine_parts.ts'
 import { until } from './helpers/postgres_pool.ts'
 import { installedTools, packagedTools, type ToolServer, Tools } from './helpers/postgres_tools.ts'
+import { FULL } from './helpers/random.ts'
 
 setLogLevel('error')
 
@@ -92,12 +93,11 @@ test('a replica whose log is gone catches up by the commands that health() gives
 
 const installed = installedTools()
 const skip = installed === undefined && 'no Postgres with pg_basebackup and pg_rewind is installed'
+const skipTwin = FULL ? skip : 'HEARTH_TEST_FULL=1 runs it (6 s)'
 
 test(
   'the same with an installed Postgres and its pg_basebackup, and with a slot that was lost',
-  {
-    skip,
-  },
+  { skip: skipTwin },
   t => catchesUp(t, installed!, 'r1'),
 )
 

@@ -1,5 +1,6 @@
 /** Clients of a database with replicas, through the engine: what results, transactions, stats and health say of its servers.
- *  Owns:   one cluster.   Thread: main of a test process. */
+ *  Owns:   one cluster.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { before, type TestContext, test } from 'node:test'

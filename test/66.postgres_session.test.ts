@@ -69,7 +69,7 @@ test('a text made to be slow to look at is looked at fast', () => {
   for (const part of [' ', '/**/ ', '(', '/*', '--\n', 'into ', 'for ', 'create or replace ']) {
     const startedMs = monotonicMs()
     new Statements().of(part.repeat(100_000))
-    assert.ok(monotonicMs() - startedMs < 500, JSON.stringify(part))
+    assert.ok(monotonicMs() - startedMs < 2_000, JSON.stringify(part))
   }
 })
 

@@ -153,7 +153,7 @@ test('a worker that dies ends all results', async t => {
   await cached(client)
   assert.equal((await cached(client)).source, 'memory')
   await killWorker()
-  for (let i = 0; i < 100; i++) {
+  for (let i = 0; i < 1_000; i++) {
     try {
       const { source } = await cached(client)
       assert.equal(source, 'primary')

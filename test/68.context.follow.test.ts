@@ -3,6 +3,7 @@
  *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { before, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -40,7 +41,7 @@ test('one id goes from a client of another process to the server and both logs, 
     engine.socket,
     `
     const asked = hearth.withContext({ correlationId: 'order-7', traceparent: '${SAMPLED}' })
-    const slow = asked.db.query('select pg_sleep(0.6)')
+    const slow = asked.db.query('select pg_sleep(1.5)')
     const failed = asked.db.query('select 1/$1::int', [0]).catch(error => error)
     ready()
     const lost = hearth.db.query('select 1', [], { correlationId: 'order-8', timeoutMs: 1 }).catch(error => error)
@@ -52,16 +53,17 @@ test('one id goes from a client of another process to the server and both logs, 
   child.stdout!.on('data', text => {
     said += text
   })
+  const closed = once(child, 'close')
   const admin = await postgres.admin()
   const running = `select query from pg_stat_activity where query like $1 and state = 'active'`
-  const wanted = `select pg_sleep(0.6) /*correlation_id='order-7',traceparent='${SAMPLED}'*/`
+  const wanted = `select pg_sleep(1.5) /*correlation_id='order-7',traceparent='${SAMPLED}'*/`
   let seen: string | undefined
-  for (let i = 0; i < 200 && seen === undefined; i++) {
-    seen = (await admin.value(running, ['select pg_sleep(0.6)%'])) ?? undefined
+  for (let i = 0; i < 1_000 && seen === undefined; i++) {
+    seen = (await admin.value(running, ['select pg_sleep(1.5)%'])) ?? undefined
     if (seen === undefined) await sleep(5)
   }
   assert.equal(seen, wanted)
-  await new Promise(resolve => child.on('close', resolve))
+  await closed
   assert.deepEqual(JSON.parse(said), ['order-7', 'order-7', '22012', 'order-8'])
   assert.ok(serverLog().includes(wanted))
   assert.ok(serverLog().includes(`select 1/$1::int /*correlation_id='order-7',traceparent=`))
@@ -75,7 +77,7 @@ test('one id goes from a client of another process to the server and both logs, 
     [correlationId, traceparent, command, database, level],
     ['order-7', SAMPLED, 'select', 'main', 'warn'],
   )
-  assert.ok(tookMs >= 600)
+  assert.ok(tookMs >= 1_500)
   await engine.untilLogged('"22012"')
   const failed = engine
     .log()

@@ -11,7 +11,7 @@ import { serve } from './helpers/engine.ts'
 import { sharedPostgres, type TestPostgres } from './helpers/postgres.ts'
 import { until } from './helpers/postgres_pool.ts'
 import { FULL, Random, SEED } from './helpers/random.ts'
-import { backends, openSqlEngine, untilQuiet } from './helpers/sql_engine.ts'
+import { backends, openSqlEngine, sharedSqlEngine, untilQuiet } from './helpers/sql_engine.ts'
 
 const MEBIBYTE = 1024 * 1024
 
@@ -63,7 +63,7 @@ test('10 MB go in and come out the same, cut anywhere', async t => {
 })
 
 test('takes strings, bytes, arrays and generators, text and binary and CSV', async t => {
-  const { client } = await openSqlEngine(t, postgres.url)
+  const { client } = await sharedSqlEngine(t, postgres.url)
   assert.deepEqual(await client.db.copyFrom('copy copied from stdin', []), { rowCount: 0 })
   await client.db.copyFrom('copy copied from stdin', ['1\tü', '\n2\t', '\\N\n'])
   await client.db.copyFrom(
@@ -80,7 +80,7 @@ test('takes strings, bytes, arrays and generators, text and binary and CSV', asy
 })
 
 test('a row longer than a chunk comes in several', async t => {
-  const { client } = await openSqlEngine(t, postgres.url)
+  const { client } = await sharedSqlEngine(t, postgres.url)
   const chunks = await Array.fromAsync(
     client.db.copyTo(`copy (select repeat('y', 300000)) to stdout`),
   )
@@ -127,7 +127,7 @@ describe('nothing stands', () => {
   }
 
   test('when it is aborted in the middle', async t => {
-    const { client } = await openSqlEngine(t, postgres.url)
+    const { client } = await sharedSqlEngine(t, postgres.url)
     const abort = new AbortController()
     async function* source() {
       yield* lines(5_000)
@@ -146,7 +146,7 @@ describe('nothing stands', () => {
   })
 
   test('when the source stands still for too long', async t => {
-    const { client } = await openSqlEngine(t, postgres.url)
+    const { client } = await sharedSqlEngine(t, postgres.url)
     async function* source() {
       yield '1\tx\n'
       await sleep(400)
@@ -168,7 +168,7 @@ describe('refused', () => {
   ]
   for (const [what, sql, way] of REFUSED) {
     test(`${what} is no ${way === 'in' ? 'copyFrom' : 'copyTo'}()`, async t => {
-      const { client } = await openSqlEngine(t, postgres.url)
+      const { client } = await sharedSqlEngine(t, postgres.url)
       const asked =
         way === 'in' ? client.db.copyFrom(sql, ['1\tx\n']) : Array.fromAsync(client.db.copyTo(sql))
       await assert.rejects(asked, { code: 'BAD_REQUEST' })
@@ -176,7 +176,7 @@ describe('refused', () => {
   }
 
   test('what only looks like one is found out by the server’s answer', async t => {
-    const { client } = await openSqlEngine(t, postgres.url)
+    const { client } = await sharedSqlEngine(t, postgres.url)
     const disguised = `copy (select 'x from stdin') to stdout`
     await assert.rejects(client.db.copyFrom(disguised, ['1\tx\n']), { code: /.+/ as never })
     assert.equal((await client.db.query('select 1')).rowCount, 1)
@@ -184,7 +184,7 @@ describe('refused', () => {
   })
 
   test('two statements in one, a table that does not exist, an unknown option', async t => {
-    const { client } = await openSqlEngine(t, postgres.url)
+    const { client } = await sharedSqlEngine(t, postgres.url)
     const two = 'copy copied to stdout; drop table copied'
     await assert.rejects(Array.fromAsync(client.db.copyTo(two)), { sqlState: '42601' })
     await assert.rejects(client.db.copyFrom('copy nowhere from stdin', []), { sqlState: '42P01' })

@@ -1,5 +1,6 @@
 /** OutsideWrites: what any session writes, however it does so, is reported by its tables; what nobody can have seen, as everything.
- *  Owns:   one server; a database, an ordinary client and a listener a test.   Thread: main of a test process. */
+ *  Owns:   one server; a database, an ordinary client and a listener a test.   Thread: main of a test process.
+ *  Runs:   beside others, since no figure of it is near its bound. */
 
 import assert from 'node:assert/strict'
 import { before, describe, type TestContext, test } from 'node:test'

@@ -10,7 +10,7 @@ import { serve } from './helpers/engine.ts'
 import { sharedPostgres, type TestPostgres } from './helpers/postgres.ts'
 import { until } from './helpers/postgres_pool.ts'
 import { FULL } from './helpers/random.ts'
-import { backends, openSqlEngine, untilQuiet } from './helpers/sql_engine.ts'
+import { backends, openSqlEngine, sharedSqlEngine, untilQuiet } from './helpers/sql_engine.ts'
 
 const MEBIBYTE = 1024 * 1024
 const ROWS = FULL ? 2_000_000 : 200_000
@@ -27,7 +27,7 @@ before(async () => {
 })
 
 test('gives every row once, in order, in batches of exactly batchRows but the last', async t => {
-  const { client } = await openSqlEngine(t, postgres.url)
+  const { client } = await sharedSqlEngine(t, postgres.url)
   const sizes: number[] = []
   let next = 1
   const sql = 'select id, sensor from readings where id <= $1 order by id'
@@ -40,7 +40,7 @@ test('gives every row once, in order, in batches of exactly batchRows but the la
 })
 
 test('values are those of db.query; without rows there is no batch', async t => {
-  const { client } = await openSqlEngine(t, postgres.url)
+  const { client } = await sharedSqlEngine(t, postgres.url)
   const sql = `select $1::jsonb as j, now()::timestamptz(0) as at, array[1,2] as l, 2::int8 ^ 60 as n where $2`
   const { rows } = await client.db.query(sql, [{ a: 1 }, true])
   const batches = await Array.fromAsync(client.db.stream(sql, [{ a: 1 }, true]))
@@ -50,7 +50,7 @@ test('values are those of db.query; without rows there is no batch', async t => 
 })
 
 test('rows of very different widths stay whole, and pieces small', async t => {
-  const { client } = await openSqlEngine(t, postgres.url)
+  const { client } = await sharedSqlEngine(t, postgres.url)
   const sql = `select i, repeat('x', (i % 7 = 0)::int * 100000 + 10) as v from generate_series(1, 500) i`
   let count = 0
   for await (const rows of client.db.stream<{ i: number; v: string }>(sql, [], { batchRows: 7 })) {
@@ -90,7 +90,7 @@ describe('the loop', () => {
   }
 
   test('what the query calls may write, and stands when the loop came to the end', async t => {
-    const { client } = await openSqlEngine(t, postgres.url)
+    const { client } = await sharedSqlEngine(t, postgres.url)
     await client.db.query('create table noted (id int)')
     await client.db.query(
       `create function note(int) returns int language sql as 'insert into noted values ($1) returning id'`,
@@ -105,13 +105,13 @@ describe('the loop', () => {
 
 describe('errors', () => {
   test('of the text come with the position in the text that was given', async t => {
-    const { client } = await openSqlEngine(t, postgres.url)
+    const { client } = await sharedSqlEngine(t, postgres.url)
     const failing = Array.fromAsync(client.db.stream('select nope from readings'))
     await assert.rejects(failing, { code: 'DATABASE', sqlState: '42703', position: 8 })
   })
 
   test('in the middle come after the rows before, and leave nothing', async t => {
-    const { client } = await openSqlEngine(t, postgres.url)
+    const { client } = await sharedSqlEngine(t, postgres.url)
     let count = 0
     const failing = (async () => {
       const sql = 'select 1 / (i - 5000) from generate_series(1, 10000) i'
@@ -123,7 +123,7 @@ describe('errors', () => {
   })
 
   test('what is no query to read is refused', async t => {
-    const { client } = await openSqlEngine(t, postgres.url)
+    const { client } = await sharedSqlEngine(t, postgres.url)
     for (const sql of ['delete from readings', 'show all', 'begin', '', '-- nothing'])
       await assert.rejects(Array.fromAsync(client.db.stream(sql)), { code: 'BAD_REQUEST' }, sql)
     const writing = 'with gone as (delete from readings returning *) select * from gone'
@@ -134,7 +134,7 @@ describe('errors', () => {
 })
 
 test('in a transaction it sees what was written there, beside other statements, two at once', async t => {
-  const { client } = await openSqlEngine(t, postgres.url)
+  const { client } = await sharedSqlEngine(t, postgres.url)
   await client.db.transaction(async tx => {
     await tx.query('create temp table mine on commit drop as select generate_series(1, 3000) as i')
     const sum = async () => {
@@ -163,14 +163,14 @@ test('a loop that does not come back for more loses its cursor, and is told', as
 })
 
 test('the whole is held to its timeoutMs', async t => {
-  const { client } = await openSqlEngine(t, postgres.url)
+  const { client } = await sharedSqlEngine(t, postgres.url)
   const slow = 'select i, pg_sleep(0.01) from generate_series(1, 1000) i'
   const startMs = performance.now()
   await assert.rejects(Array.fromAsync(client.db.stream(slow, [], { timeoutMs: 300 })), {
     code: 'TIMEOUT',
   })
-  assert.ok(performance.now() - startMs < 1_500)
-  await untilQuiet(postgres, 500)
+  assert.ok(performance.now() - startMs < 5_000)
+  await untilQuiet(postgres, 2_000)
 })
 
 test('slow readers hold up themselves alone: eight others go on at full speed', async t => {

@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { HearthError, Transaction } from '../engine/client/index.ts'
 import { sharedPostgres, type TestPostgres } from './helpers/postgres.ts'
 import { until } from './helpers/postgres_pool.ts'
-import { backends, openSqlEngine, untilQuiet } from './helpers/sql_engine.ts'
+import { backends, openSqlEngine, sharedSqlEngine, untilQuiet } from './helpers/sql_engine.ts'
 
 let postgres: TestPostgres
 
@@ -23,7 +23,7 @@ async function ids(): Promise<number[]> {
 }
 
 test('its value comes after COMMIT, and its statements see each other', async t => {
-  const { client } = await openSqlEngine(t, postgres.url)
+  const { client } = await sharedSqlEngine(t, postgres.url)
   const value = await client.db.transaction(async tx => {
     await tx.query('insert into kept values ($1), ($2)', [1, 2])
     assert.deepEqual(await ids(), [], 'nobody else sees them')
@@ -35,7 +35,7 @@ test('its value comes after COMMIT, and its statements see each other', async t 
 })
 
 test('results are those of db.query, types and fields and all', async t => {
-  const { client } = await openSqlEngine(t, postgres.url)
+  const { client } = await sharedSqlEngine(t, postgres.url)
   const sql = `select 1 as a, 2::int8 ^ 60 as b, now() as at, '{"x":1}'::jsonb as j, null as n, array[1,2] as l, '\\x00ff'::bytea as x`
   const alone = await client.db.query(sql)
   await client.db.transaction(async tx => {
@@ -52,7 +52,7 @@ test('results are those of db.query, types and fields and all', async t => {
 describe('BEGIN', () => {
   for (const isolation of ['read committed', 'repeatable read', 'serializable'] as const) {
     test(`sets ${isolation}`, async t => {
-      const { client } = await openSqlEngine(t, postgres.url)
+      const { client } = await sharedSqlEngine(t, postgres.url)
       const found = await client.db.transaction(tx => tx.query('show transaction_isolation'), {
         isolation,
       })
@@ -61,7 +61,7 @@ describe('BEGIN', () => {
   }
 
   test('sets read only and deferrable, and a write is READ_ONLY then', async t => {
-    const { client } = await openSqlEngine(t, postgres.url)
+    const { client } = await sharedSqlEngine(t, postgres.url)
     const options = { isolation: 'serializable', readOnly: true, deferrable: true } as const
     await client.db.transaction(async tx => {
       const sql = `select current_setting('transaction_read_only') as r, current_setting('transaction_deferrable') as d`
@@ -72,7 +72,7 @@ describe('BEGIN', () => {
   })
 
   test('takes no option that does not exist, and no impossible one', async t => {
-    const { client } = await openSqlEngine(t, postgres.url)
+    const { client } = await sharedSqlEngine(t, postgres.url)
     const nothing = async () => undefined
     for (const options of [
       { isolated: true },
@@ -89,7 +89,7 @@ describe('BEGIN', () => {
 
 describe('a function that throws', () => {
   test('rolls everything back, frees its locks, and its error is the one that comes out', async t => {
-    const { client } = await openSqlEngine(t, postgres.url)
+    const { client } = await sharedSqlEngine(t, postgres.url)
     const mine = new Error('mine')
     const failing = client.db.transaction(async tx => {
       await tx.query('insert into kept values (1)')
@@ -114,7 +114,7 @@ describe('a function that throws', () => {
   })
 
   test('an error that is swallowed makes COMMIT fail: 25P02, nothing stands', async t => {
-    const { client } = await openSqlEngine(t, postgres.url)
+    const { client } = await sharedSqlEngine(t, postgres.url)
     const failing = client.db.transaction(async tx => {
       await tx.query('insert into kept values (1)')
       await tx.query('select 1/0').catch(() => undefined)
@@ -125,7 +125,7 @@ describe('a function that throws', () => {
   })
 
   test('a COMMIT that the server refuses rejects with its words', async t => {
-    const { client } = await openSqlEngine(t, postgres.url)
+    const { client } = await sharedSqlEngine(t, postgres.url)
     await client.db.query('create table later (id int unique deferrable initially deferred)')
     const failing = client.db.transaction(tx => tx.query('insert into later values (1), (1)'))
     await assert.rejects(failing, { code: 'DATABASE', sqlState: '23505' })
@@ -135,7 +135,7 @@ describe('a function that throws', () => {
 
 describe('nesting', () => {
   test('commits the parts that returned and undoes those that threw', async t => {
-    const { client } = await openSqlEngine(t, postgres.url)
+    const { client } = await sharedSqlEngine(t, postgres.url)
     await client.db.transaction(async tx => {
       await tx.query('insert into kept values (1)')
       const inner = await tx.transaction(async part => {
@@ -161,7 +161,7 @@ describe('nesting', () => {
   })
 
   test('an unhandled error of an inner one undoes the whole', async t => {
-    const { client } = await openSqlEngine(t, postgres.url)
+    const { client } = await sharedSqlEngine(t, postgres.url)
     const failing = client.db.transaction(async tx => {
       await tx.query('insert into kept values (1)')
       await tx.transaction(part => part.query('select 1/0'))
@@ -171,7 +171,7 @@ describe('nesting', () => {
   })
 
   test('two at once in one transaction are refused, and one that ended takes nothing more', async t => {
-    const { client } = await openSqlEngine(t, postgres.url)
+    const { client } = await sharedSqlEngine(t, postgres.url)
     await client.db.transaction(async tx => {
       let part: Transaction | undefined
       await tx.transaction(async inner => {
@@ -202,7 +202,7 @@ describe('a statement in it', () => {
   ]
   for (const sql of LEAVING) {
     test(`${sql} is refused before it is sent, and the transaction goes on`, async t => {
-      const { client } = await openSqlEngine(t, postgres.url)
+      const { client } = await sharedSqlEngine(t, postgres.url)
       await client.db.transaction(async tx => {
         await assert.rejects(tx.query(sql), { code: 'BAD_REQUEST', message: /nothing was sent/ })
         assert.equal((await tx.query('select 1')).rowCount, 1)
@@ -211,7 +211,7 @@ describe('a statement in it', () => {
   }
 
   test('savepoints by hand, LOCK and cursors by hand work', async t => {
-    const { client } = await openSqlEngine(t, postgres.url)
+    const { client } = await sharedSqlEngine(t, postgres.url)
     await client.db.transaction(async tx => {
       await tx.query('lock table kept')
       await tx.query('savepoint mine')
@@ -237,7 +237,7 @@ describe('a statement in it', () => {
   })
 
   test('several at once run in the order in which they were asked', async t => {
-    const { client } = await openSqlEngine(t, postgres.url)
+    const { client } = await sharedSqlEngine(t, postgres.url)
     const seen = await client.db.transaction(async tx => {
       await tx.query('create temp table ordered (at serial, i int) on commit drop')
       const asked = Array.from({ length: 50 }, (_, i) =>
@@ -253,7 +253,7 @@ describe('a statement in it', () => {
   })
 
   test('at its deadline it is cancelled, and the transaction has failed', async t => {
-    const { client } = await openSqlEngine(t, postgres.url)
+    const { client } = await sharedSqlEngine(t, postgres.url)
     const failing = client.db.transaction(async tx => {
       const late = tx.query('select pg_sleep(5)', [], { timeoutMs: 100 })
       await assert.rejects(late, { code: 'TIMEOUT', sqlState: '57014' })
@@ -296,7 +296,7 @@ describe('a statement in it', () => {
 
 describe('again after a conflict', () => {
   test('a serialization failure: the whole function, until it goes through', async t => {
-    const { client } = await openSqlEngine(t, postgres.url)
+    const { client } = await sharedSqlEngine(t, postgres.url)
     await client.db.query('insert into kept values (1, 0)')
     let runs = 0
     const add = () =>
@@ -316,7 +316,7 @@ describe('again after a conflict', () => {
   })
 
   test('a deadlock: one of the two is run again, and both come through', async t => {
-    const { client } = await openSqlEngine(t, postgres.url)
+    const { client } = await sharedSqlEngine(t, postgres.url)
     await client.db.query('insert into kept values (1), (2)')
     let runs = 0
     const both = (first: number, second: number) =>
@@ -336,7 +336,7 @@ describe('again after a conflict', () => {
   })
 
   test('only as often as was asked for, and never unasked; other errors never', async t => {
-    const { client } = await openSqlEngine(t, postgres.url)
+    const { client } = await sharedSqlEngine(t, postgres.url)
     const raising = async (state: string, retries: number | undefined) => {
       let runs = 0
       const sql = `do $$ begin raise exception 'as if' using errcode = '${state}'; end $$`
@@ -395,7 +395,7 @@ describe('limits', () => {
   })
 
   test('the whole is held to its timeoutMs: in a statement, and in a function that asks nothing', async t => {
-    const { client } = await openSqlEngine(t, postgres.url)
+    const { client } = await sharedSqlEngine(t, postgres.url)
     for (const wait of [
       (tx: Transaction) => tx.query('select pg_sleep(5)'),
       () => sleep(5_000, undefined, { ref: false }),
@@ -403,8 +403,8 @@ describe('limits', () => {
       const startMs = performance.now()
       const failing = client.db.transaction(wait, { timeoutMs: 200 })
       await assert.rejects(failing, { code: 'TIMEOUT' })
-      assert.ok(performance.now() - startMs < 1_000)
-      await untilQuiet(postgres, 500)
+      assert.ok(performance.now() - startMs < 3_000)
+      await untilQuiet(postgres, 2_000)
     }
   })
 
@@ -422,7 +422,7 @@ describe('limits', () => {
   })
 
   test('after its end nothing can be asked in it', async t => {
-    const { client } = await openSqlEngine(t, postgres.url)
+    const { client } = await sharedSqlEngine(t, postgres.url)
     let kept: Transaction | undefined
     await client.db.transaction(async tx => {
       kept = tx

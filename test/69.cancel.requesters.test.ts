@@ -1,5 +1,6 @@
 /** Cancellation: no query outlives its requester. Whatever ends the wish for an answer ends the query at the server within 100 ms.
- *  Owns:   one server.   Thread: main of a test process.   The witness is pg_stat_activity, over a connection of our own. */
+ *  Owns:   one server.   Thread: main of a test process.   The witness is pg_stat_activity, over a connection of our own.
+ *  Runs:   alone, since it measures. */
 
 import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
@@ -7,9 +8,16 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Hearth } from '../engine/client/index.ts'
 import { OPS, REPLIES } from '../engine/protocol/spec.ts'
 import { frame, nameOf, RawClient } from './helpers/frames.ts'
+import { gateTest } from './helpers/gate.ts'
 import { sharedPostgres, type TestPostgres } from './helpers/postgres.ts'
 import { until } from './helpers/postgres_pool.ts'
-import { backends, clientProcess, openSqlEngine, untilQuiet } from './helpers/sql_engine.ts'
+import {
+  backends,
+  clientProcess,
+  openSqlEngine,
+  sharedSqlEngine,
+  untilQuiet,
+} from './helpers/sql_engine.ts'
 
 const LATE_MS_MAX = 100
 const SLOW = 'select pg_sleep(20)'
@@ -49,31 +57,32 @@ const ASKED: Record<string, (client: Hearth, signal?: AbortSignal) => Promise<un
 
 describe('after an abort', () => {
   for (const [what, ask] of Object.entries(ASKED)) {
-    test(`${what} rejects at once with the signal's reason, and is over at the server`, async t => {
-      const { client, figure } = await openSqlEngine(t, postgres.url, { size: 1, overflow: 0 })
-      const abort = new AbortController()
-      const reason = new Error('never mind')
-      const asked = ask(client, abort.signal)
-      await untilActive()
-      const startMs = performance.now()
-      abort.abort(reason)
-      await assert.rejects(asked, error => error === reason)
-      assert.ok(performance.now() - startMs < 50)
-      const quietMs = await untilQuiet(postgres)
-      assert.ok(quietMs < LATE_MS_MAX, `${quietMs} ms`)
-      assert.deepEqual((await client.db.query('select * from written')).rows, [])
-      assert.equal(await figure('connects'), 1, 'its connection was kept')
-    })
+    gateTest(
+      `${what} rejects at once with the signal's reason, and is over at the server`,
+      async (t, gate) => {
+        const { client, figure } = await openSqlEngine(t, postgres.url, { size: 1, overflow: 0 })
+        const abort = new AbortController()
+        const reason = new Error('never mind')
+        const asked = ask(client, abort.signal)
+        await untilActive()
+        const startMs = performance.now()
+        abort.abort(reason)
+        await assert.rejects(asked, error => error === reason)
+        gate('it rejected', performance.now() - startMs, 50)
+        gate('it was over', await untilQuiet(postgres), LATE_MS_MAX)
+        assert.deepEqual((await client.db.query('select * from written')).rows, [])
+        assert.equal(await figure('connects'), 1, 'its connection was kept')
+      },
+    )
 
-    test(`${what} is over as soon where connections are shared`, async t => {
-      const { client } = await openSqlEngine(t, postgres.url)
+    gateTest(`${what} is over as soon where connections are shared`, async (t, gate) => {
+      const { client } = await sharedSqlEngine(t, postgres.url)
       const abort = new AbortController()
       const asked = ask(client, abort.signal)
       await untilActive()
       abort.abort(new Error('never mind'))
       await assert.rejects(asked, /never mind/)
-      const quietMs = await untilQuiet(postgres)
-      assert.ok(quietMs < LATE_MS_MAX, `${quietMs} ms`)
+      gate('it was over', await untilQuiet(postgres), LATE_MS_MAX)
     })
 
     test(`${what} is not even sent when it was aborted before`, async t => {
@@ -106,7 +115,7 @@ describe('after an abort', () => {
   })
 
   test('of one statement, its transaction can go on from a savepoint', async t => {
-    const { client } = await openSqlEngine(t, postgres.url)
+    const { client } = await sharedSqlEngine(t, postgres.url)
     const found = await client.db.transaction(async tx => {
       const part = tx.transaction(inner =>
         inner.query(SLOW, [], { signal: AbortSignal.timeout(100) }),
@@ -137,11 +146,10 @@ describe('after an abort', () => {
 })
 
 describe('at its timeoutMs', () => {
-  test('a query is over at the server', async t => {
-    const { client } = await openSqlEngine(t, postgres.url)
+  gateTest('a query is over at the server', async (t, gate) => {
+    const { client } = await sharedSqlEngine(t, postgres.url)
     await assert.rejects(client.db.query(SLOW, [], { timeoutMs: 150 }), { code: 'TIMEOUT' })
-    const quietMs = await untilQuiet(postgres)
-    assert.ok(quietMs < LATE_MS_MAX, `${quietMs} ms`)
+    gate('it was over', await untilQuiet(postgres), LATE_MS_MAX)
   })
 })
 
@@ -155,38 +163,39 @@ describe('when its client', () => {
     'a COPY in': `hearth.db.copyFrom('copy written from stdin', (async function* () { for (;;) { yield '1\\\\n'; await new Promise(resolve => setTimeout(resolve, 1)) } })()).catch(() => {})`,
   }
   for (const [what, code] of Object.entries(CODE)) {
-    test(`is killed, ${what} is over at the server, rolled back`, async t => {
-      const { client, socket, figure } = await openSqlEngine(t, postgres.url)
+    gateTest(`is killed, ${what} is over at the server, rolled back`, async (t, gate) => {
+      const { client, socket, figure } = await sharedSqlEngine(t, postgres.url)
       const child = await clientProcess(t, socket, `${code};\nsetTimeout(ready, 100)`)
       const open = async () =>
         (await backends(postgres, 'active')) + (await backends(postgres, 'idle in%')) > 0
       await until('it is under way', open)
       child.kill('SIGKILL')
-      const quietMs = await untilQuiet(postgres)
-      assert.ok(quietMs < LATE_MS_MAX, `${quietMs} ms`)
+      gate('it was over', await untilQuiet(postgres), LATE_MS_MAX)
       assert.deepEqual((await client.db.query('select * from written')).rows, [])
       await until('none is in use', async () => (await figure('inUse')) === 0)
     })
   }
 
-  test('closes, everything of it is over: forty queries, transactions, streams', async t => {
-    const { client, connect, figure } = await openSqlEngine(t, postgres.url, { size: 5 })
-    const other = await connect()
-    const asked = Array.from({ length: 40 }, (_, i) => Object.values(ASKED)[i % 5]!(other))
-    const settled = Promise.allSettled(asked)
-    await until('all are busy', async () => (await backends(postgres, 'active')) >= 5)
-    await other.close()
-    const quietMs = await untilQuiet(postgres)
-    assert.ok(quietMs < LATE_MS_MAX, `${quietMs} ms`)
-    for (const outcome of await settled) assert.equal(outcome.status, 'rejected')
-    assert.equal(await figure('waiting'), 0)
-    assert.deepEqual((await client.db.query('select * from written')).rows, [])
-  })
+  gateTest(
+    'closes, everything of it is over: forty queries, transactions, streams',
+    async (t, gate) => {
+      const { client, connect, figure } = await openSqlEngine(t, postgres.url, { size: 5 })
+      const other = await connect()
+      const asked = Array.from({ length: 40 }, (_, i) => Object.values(ASKED)[i % 5]!(other))
+      const settled = Promise.allSettled(asked)
+      await until('all are busy', async () => (await backends(postgres, 'active')) >= 5)
+      await other.close()
+      gate('it was over', await untilQuiet(postgres), LATE_MS_MAX)
+      for (const outcome of await settled) assert.equal(outcome.status, 'rejected')
+      assert.equal(await figure('waiting'), 0)
+      assert.deepEqual((await client.db.query('select * from written')).rows, [])
+    },
+  )
 })
 
 describe('CANCEL by hand', () => {
   test('is answered by the request that it names alone, with 57014', async t => {
-    const { socket } = await openSqlEngine(t, postgres.url)
+    const { socket } = await sharedSqlEngine(t, postgres.url)
     const raw = await RawClient.open(socket)
     t.after(() => raw.close())
     await raw.hello()
@@ -202,7 +211,7 @@ describe('CANCEL by hand', () => {
   })
 
   test('of a connection does not reach the requests of another with the same id', async t => {
-    const { socket } = await openSqlEngine(t, postgres.url)
+    const { socket } = await sharedSqlEngine(t, postgres.url)
     const [one, two] = [await RawClient.open(socket), await RawClient.open(socket)]
     t.after(() => Promise.all([one.close(), two.close()]))
     for (const raw of [one, two]) await raw.hello()
@@ -215,7 +224,7 @@ describe('CANCEL by hand', () => {
 
 describe('a handle', () => {
   async function two(t: Parameters<typeof openSqlEngine>[0]) {
-    const { socket } = await openSqlEngine(t, postgres.url)
+    const { socket } = await sharedSqlEngine(t, postgres.url)
     const clients = [await RawClient.open(socket), await RawClient.open(socket)] as const
     t.after(async () => void (await Promise.all(clients.map(raw => raw.close()))))
     for (const raw of clients) await raw.hello()
@@ -268,7 +277,7 @@ describe('a handle', () => {
   })
 
   test('that was asked for by a client that is gone meanwhile is closed at once', async t => {
-    const { connect } = await openSqlEngine(t, postgres.url)
+    const { connect } = await sharedSqlEngine(t, postgres.url)
     for (let round = 0; round < 20; round++) {
       const client = await connect()
       client.db.transaction(tx => tx.query('insert into written values (1)')).catch(() => undefined)

@@ -203,7 +203,7 @@ async function checkAfterwards({ name, client, table }: Cell): Promise<void> {
   // A stalled connection is closed after 5 s, and its server sees that within another.
   const isQuiet = async () =>
     (await countOf(name, 'active')) + (await countOf(name, 'idle in%')) === 0
-  await until('nothing runs or is open', isQuiet, 8_000)
+  await until('nothing runs or is open', isQuiet)
   const { rows } = await client.db.query(`select id from ${table}`)
   assert.deepEqual(rows, [{ id: 9 }])
 }
@@ -293,7 +293,7 @@ async function checkMany(
   assert.ok(isGoodbye || failed.length > 0, 'the fault met some of them')
   await until('the next query is answered', () => isAnswering(client), NEXT_MS_MAX)
   // What was in a stalled socket may still arrive, once: the server reads on until its client is gone.
-  await until('nothing runs', async () => (await countOf(name, 'active')) === 0, 8_000)
+  await until('nothing runs', async () => (await countOf(name, 'active')) === 0)
   const { rows } = await client.db.query<{ id: number; n: number }>(
     `select id, count(*)::int as n from ${table} where id >= 0 group by id`,
   )
@@ -318,7 +318,7 @@ async function checkListen({ client, strike }: Cell): Promise<void> {
   await strike()
   // A connection that is silent is not known to be dead: it is found out by the next thing that is asked of it.
   const second = await client.db.listen('fault_too')
-  await until('the gap is told', () => gaps.length > 0, 10_000)
+  await until('the gap is told', () => gaps.length > 0)
   assert.equal(gaps[0]!.lost, undefined)
   assert.match(gaps[0]!.reason, /lost/)
   await (await postgres.admin()).query(`select pg_notify('fault', 'after')`)

@@ -14,8 +14,8 @@ import { until } from './helpers/postgres_pool.ts'
 import { FULL, type Random, randomTest, SEED } from './helpers/random.ts'
 import { openSqlEngine, type SqlEngine, untilQuiet } from './helpers/sql_engine.ts'
 
-const DISCONNECTS = FULL ? 9_800 : 290
-const WORKER_DEATHS = FULL ? 200 : 10
+const DISCONNECTS = FULL ? 9_800 : 145
+const WORKER_DEATHS = FULL ? 200 : 5
 const LOOPS = 60
 /** Between the requests of one loop. */
 const LOOP_PAUSE_MS_MAX = 20

@@ -265,7 +265,7 @@ members = ["uid:${UIDS.service}"]
     const [one, two] = [await open(), await open()]
     await Promise.all([one.hello(), two.hello()])
     const slow = (id: number) =>
-      frame(OPS.QUERY.code, id, 'history', 0, 0, 'c', `select pg_sleep(0.5)`, [])
+      frame(OPS.QUERY.code, id, 'history', 0, 0, 'c', `select pg_sleep(0.8)`, [])
     one.send(slow(2), slow(3))
     await sleep(50)
     two.send(frame(OPS.GET.code, 4, 'none'))

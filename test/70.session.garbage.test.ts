@@ -15,7 +15,7 @@ import { engineOfFile } from './helpers/engine.ts'
 import { del, errorOf, frame, get, header, hello, ping, type Reply, set } from './helpers/frames.ts'
 import { FULL, type Random, randomTest } from './helpers/random.ts'
 
-const FRAMES = FULL ? 100_000 : 8_000
+const FRAMES = FULL ? 100_000 : 4_000
 const WARM_UP_FRAMES = 1_000
 const AT_ONCE = 32
 /** What the engine may hold after the storm that it did not before: garbage not collected yet, no more. */

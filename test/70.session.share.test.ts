@@ -1,5 +1,6 @@
 /** What one connection may take while others ask too: all of an engine it has for itself, a bounded part of one that is shared.
- *  Owns:   one engine.   Thread: main of a test process. */
+ *  Owns:   one engine.   Thread: main of a test process.
+ *  Runs:   beside others, since no figure of it is near its bound. */
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'

@@ -10,7 +10,8 @@ import { OPS, REPLIES } from '../engine/protocol/spec.ts'
 import { errorOf, frame, header, nameOf, RawClient } from './helpers/frames.ts'
 import { sharedPostgres, type TestPostgres } from './helpers/postgres.ts'
 import { until } from './helpers/postgres_pool.ts'
-import { openSqlEngine, untilQuiet } from './helpers/sql_engine.ts'
+import { FULL } from './helpers/random.ts'
+import { sharedSqlEngine, untilQuiet } from './helpers/sql_engine.ts'
 
 let postgres: TestPostgres
 
@@ -50,10 +51,10 @@ async function open(socket: string): Promise<{ raw: RawClient; handle: number }>
 
 for (const [name, bodyOf] of BODIES) {
   test(`${name} cut anywhere, or with a byte too many`, async t => {
-    const { client, socket, figure } = await openSqlEngine(t, postgres.url, { size: 8 })
+    const { client, socket, figure } = await sharedSqlEngine(t, postgres.url)
     await client.db.transaction(async tx => {
       const length = frame(0, 0, ...bodyOf(0xffff_ffff)).length - 8
-      for (let cut = -1; cut < length; cut++) {
+      for (let cut = -1; cut < length; cut += FULL ? 1 : 3) {
         const { raw, handle: own } = await open(socket)
         const whole = frame(0, 0, ...bodyOf(own)).subarray(8)
         const body = cut < 0 ? Buffer.concat([whole, Buffer.from([0xc1])]) : whole.subarray(0, cut)
@@ -76,7 +77,7 @@ for (const [name, bodyOf] of BODIES) {
 }
 
 test('a CANCEL with a body, and a piece of COPY that is too long, are no frames of ours', async t => {
-  const { client, socket } = await openSqlEngine(t, postgres.url)
+  const { client, socket } = await sharedSqlEngine(t, postgres.url)
   for (const bytes of [
     frame(OPS.CANCEL.code, 2, 1),
     header(OPS.COPY_WRITE.code, 2, 65_536 + 64),

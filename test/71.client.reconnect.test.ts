@@ -47,7 +47,7 @@ test('with failOpen no request waits for its deadline while the engine is down, 
     await new Promise(setImmediate)
   }
   await killed
-  assert.ok(slowestMs < 1_000, `one took ${slowestMs} ms`)
+  assert.ok(slowestMs < 3_000, `one took ${slowestMs} ms`)
 })
 
 test('a client that began without an engine connects when there is one', async t => {
@@ -56,7 +56,7 @@ test('a client that began without an engine connects when there is one', async t
   const states: HearthState[] = []
   client.on('state', state => states.push(state))
   await engine.start()
-  for (let i = 0; client.state !== 'open' && i < 200; i++) await sleep(20)
+  for (let i = 0; client.state !== 'open' && i < 1_000; i++) await sleep(20)
   assert.equal(await client.cache.set('a', 1), true)
   assert.equal(await client.cache.get('a'), 1)
   assert.equal(states.at(-1), 'open')
@@ -103,7 +103,7 @@ test('a request that nobody answers ends at its deadline: TIMEOUT, or a miss wit
   t.after(() => Promise.all([strict.close(), open.close()]))
   const startMs = performance.now()
   await assert.rejects(strict.cache.get('a'), { code: 'TIMEOUT' })
-  assert.ok(performance.now() - startMs < 1_000)
+  assert.ok(performance.now() - startMs < 3_000)
   assert.equal(await open.cache.get('a'), undefined)
   assert.equal(await open.cache.set('a', 1), false)
 })
@@ -112,7 +112,7 @@ test('connect() to an engine that never greets ends at the deadline', async t =>
   const served = await deafServer(t, 'silent')
   const startMs = performance.now()
   await assert.rejects(connect({ socket: served.path, failOpen: false, timeoutMs: 300 }))
-  assert.ok(performance.now() - startMs < 2_000, `took ${performance.now() - startMs} ms`)
+  assert.ok(performance.now() - startMs < 3_000, `took ${performance.now() - startMs} ms`)
 })
 
 test('an engine of another protocol is refused, with failOpen too', async t => {

@@ -36,6 +36,11 @@ describe('getOrSet', () => {
     for (const end of endings) await end()
   })
 
+  /** Waits until what a factory brings late is stored. */
+  async function untilValue(key: string, value: unknown): Promise<void> {
+    for (let i = 0; (await one.cache.get(key)) !== value && i < 500; i++) await sleep(10)
+  }
+
   test('runs the factory on a miss, and never on a hit', async () => {
     const factory = counter()
     assert.equal(await one.cache.getOrSet('plain', factory), 1)
@@ -102,11 +107,11 @@ describe('getOrSet', () => {
   })
 
   test('soft timeout: the stale value first, the fresh one when it is there', async () => {
-    const options = { ttlMs: 200, graceMs: 60_000, timeoutMs: 20 }
-    await one.cache.getOrSet('soft', () => 'old', options)
-    await sleep(220)
-    assert.equal(await one.cache.getOrSet('soft', () => sleep(100, 'new'), options), 'old')
-    await sleep(150)
+    const options = { ttlMs: 60_000, graceMs: 60_000, timeoutMs: 20 }
+    await one.cache.getOrSet('soft', () => 'old', { ...options, ttlMs: 30 })
+    await sleep(40)
+    assert.equal(await one.cache.getOrSet('soft', () => sleep(200, 'new'), options), 'old')
+    await untilValue('soft', 'new')
     assert.equal(await one.cache.getOrSet('soft', () => 'newer', options), 'new')
   })
 
@@ -120,7 +125,7 @@ describe('getOrSet', () => {
     await assert.rejects(one.cache.getOrSet('hard', factory, { hardTimeoutMs: 20 }), {
       code: 'TIMEOUT',
     })
-    await sleep(250)
+    await untilValue('hard', 1)
     assert.equal(await one.cache.getOrSet('hard', never), 1)
     assert.equal(factory.runs, 1)
   })
@@ -135,7 +140,7 @@ describe('getOrSet', () => {
       client.cache.getOrSet('eager', factory, options),
     )
     assert.deepEqual(await Promise.all(calls), [1, 1, 1, 1])
-    await sleep(150)
+    await untilValue('eager', 2)
     assert.equal(await other.cache.getOrSet('eager', never, options), 2)
     assert.equal(factory.runs, 2)
   })

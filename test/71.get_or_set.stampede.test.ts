@@ -1,5 +1,6 @@
 /** Many processes miss one key at once: one factory runs on the host, and one more for each holder that is lost.
- *  Owns:   the child processes, ended with their test.   Thread: main of a test process. */
+ *  Owns:   the child processes, ended with their test.   Thread: main of a test process.
+ *  Runs:   beside others, since no figure of it is near its bound. */
 
 import assert from 'node:assert/strict'
 import { type ChildProcess, fork } from 'node:child_process'

@@ -30,7 +30,7 @@ test('an open breaker refuses statements, transactions and streams of its side, 
 
   const lost = db.query('insert into breaker_seen select 1 from pg_sleep(5)').catch(error => error)
   const pool = async () => (await client.stats()).pools['main'] as unknown as DatabaseFigures
-  await until('it runs', async () => (await pool()).inUse === 1)
+  await postgres.untilRuns('pg_sleep(5)')
   await postgres.terminateBackends()
   assert.equal(((await lost) as HearthError).code, 'UNAVAILABLE')
   await until('connections are back', async () => (await pool()).idle > 0)

@@ -160,9 +160,9 @@ test('statements, pools, breakers, workers and registered parts are told of, in 
   assert.equal(grown('hearth_requests_total', { op: 'query', outcome: 'ok' }), 8)
 
   const lost = client.db.query('select pg_sleep(5)').catch(error => error.code)
-  const inUse = async () =>
+  const _inUse = async () =>
     sampleOf(await client.metrics(), 'hearth_pool_connections', { pool: 'main', state: 'in_use' })
-  await until('it runs', async () => (await inUse()) === 1)
+  await postgres.untilRuns('pg_sleep(5)')
   await postgres.terminateBackends()
   await lost
   await opened.threads()[0]!.terminate()
@@ -199,13 +199,13 @@ test('an open breaker and its transitions are told', async t => {
     breaker: { failures: 1, openMs: 60_000, retries: 0 },
   })
   const client = await opened.connect()
-  const inUse = async () =>
+  const _inUse = async () =>
     sampleOf(await client.metrics(), 'hearth_pool_connections', { pool: 'main', state: 'in_use' })
   const lost = client.db.query('insert into nowhere select 1 from pg_sleep(5)').catch(() => {})
   await lost
   await client.db.query('create table if not exists sleepy (id int)')
   const running = client.db.query('insert into sleepy select 1 from pg_sleep(5)').catch(() => {})
-  await until('it runs', async () => (await inUse()) === 1)
+  await postgres.untilRuns('pg_sleep(5)')
   await postgres.terminateBackends()
   await running
   const metrics = await client.metrics()

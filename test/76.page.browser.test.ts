@@ -5,12 +5,12 @@
  *  Holds:  without a Chromium every test here skips and says so. */
 
 import assert from 'node:assert/strict'
-import net from 'node:net'
 import { after, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Hearth } from '../engine/client/index.ts'
 import { Chromium, type Tab, type TabSettings, WITHOUT_CHROMIUM } from './helpers/chromium.ts'
 import { prepare } from './helpers/engine.ts'
+import { freePort } from './helpers/free_port.ts'
 import { sharedPostgres } from './helpers/postgres.ts'
 
 const CONTRAST_MIN = 4.5
@@ -200,7 +200,7 @@ describe('the page', { skip: WITHOUT_CHROMIUM }, () => {
     await sleep(2_500)
     assert.equal(await tab.evaluate('window.asked'), 0)
     await tab.evaluate('window.hide(false)')
-    await tab.until('it asks again', 'window.asked > 0', 1_500)
+    await tab.until('it asks again', 'window.asked > 0', 1_900)
   })
 
   test('an engine that goes is told once, with the time; when it is back the page goes on', async () => {
@@ -237,14 +237,6 @@ async function work(client: Hearth, at: number): Promise<void> {
   for (const key of keys)
     if ((await client.cache.get(key)) === undefined) await client.cache.set(key, { at })
   if (at % 4 === 0) await client.db.query('select $1::int as at', [at])
-}
-
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1')
-  await new Promise(resolve => server.once('listening', resolve))
-  const { port } = server.address() as net.AddressInfo
-  await new Promise(resolve => server.close(resolve))
-  return port
 }
 
 interface AxNode {

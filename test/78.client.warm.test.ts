@@ -117,7 +117,7 @@ test('an abort ends it, also while the loader keeps it waiting, and closes the l
     },
   })
   await assert.rejects(warming, /enough/)
-  await sleep(20)
+  for (let i = 0; i < 500 && !isClosed; i++) await sleep(10)
   assert.ok(isClosed)
   const takenThen = taken
   await sleep(30)

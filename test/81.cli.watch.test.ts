@@ -1,6 +1,7 @@
 /** `hearth watch`: the command against a real engine and server: what it installs, what it leaves, whom it makes wait.
  *  Owns:   one server, one engine with two databases, emptied before each test.   Thread: main of a test process.
- *  Holds:  the witness is the server's catalog, asked over connections of the tests' own. */
+ *  Holds:  the witness is the server's catalog, asked over connections of the tests' own.
+ *  Runs:   beside others, since it mostly waits. */
 
 import assert from 'node:assert/strict'
 import { after, before, beforeEach, describe, type TestContext, test } from 'node:test'

@@ -12,10 +12,12 @@ import { serverUser } from '../engine/dev/postgres_binaries.ts'
 import { choosePlaces } from '../engine/dev/postgres_places.ts'
 import { childrenOf, isAlive, readPid } from '../engine/dev/postgres_process.ts'
 import { hearth, processesLeft, projectFolder, type Running, start } from './helpers/cli.ts'
+import { freePort } from './helpers/free_port.ts'
 import { until } from './helpers/postgres_pool.ts'
 import { WireClient } from './helpers/postgres_wire.ts'
 
 const MENDED_MS_MAX = 20_000
+const env = { HEARTH_HTTP_LISTEN: `127.0.0.1:${await freePort()}` }
 const skip = process.env['HEARTH_TEST_FULL'] !== '1' && 'HEARTH_TEST_FULL=1 runs it (10 s)'
 
 interface Server {
@@ -34,7 +36,8 @@ class Dev {
 
   constructor(t: TestContext, folder: string, replicaCount: number) {
     this.folder = folder
-    this.running = start(['dev', '--replicas', String(replicaCount), '--json'], { cwd: folder })
+    const command = ['dev', '--replicas', String(replicaCount), '--json']
+    this.running = start(command, { cwd: folder, env })
     t.after(async () => {
       this.running.child.kill('SIGKILL')
       await processesLeft(folder, MENDED_MS_MAX)
@@ -92,7 +95,7 @@ class Dev {
     this.running.child.kill('SIGTERM')
     const { code, stderr } = await this.running.ended
     assert.deepEqual([code, stderr], [0, ''])
-    assert.deepEqual(await processesLeft(this.folder, 1_000), [])
+    assert.deepEqual(await processesLeft(this.folder, 5_000), [])
   }
 }
 

@@ -1,6 +1,7 @@
 /** The README's tour: each command and each piece of code in it is run as it stands, against `hearth dev`.
- *  Owns:   a folder with everything embedded.   Thread: main of a test process.   Runs: alone.
- *  Holds:  what a newcomer is told to type works, in that order. */
+ *  Owns:   a folder with everything embedded.   Thread: main of a test process.
+ *  Holds:  what a newcomer is told to type works, in that order.
+ *  Runs:   beside others, since no figure of it is near its bound. */
 
 import assert from 'node:assert/strict'
 import { execFileSync, spawnSync } from 'node:child_process'
@@ -9,6 +10,7 @@ import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { loadConfig } from '../engine/config/load.ts'
 import { projectFolder, start } from './helpers/cli.ts'
+import { freePort } from './helpers/free_port.ts'
 
 const ROOT = join(import.meta.dirname, '..')
 const README = readFileSync(join(ROOT, 'README.md'), 'utf8')
@@ -27,7 +29,8 @@ const cleanups: (() => void)[] = []
 
 before(async () => {
   folder = projectFolder({ after: (cleanup: () => void) => void cleanups.push(cleanup) } as never)
-  dev = start(['dev', '--seconds', DEV_SECONDS], { cwd: folder })
+  const env = { HEARTH_HTTP_LISTEN: `127.0.0.1:${await freePort()}` }
+  dev = start(['dev', '--seconds', DEV_SECONDS], { cwd: folder, env })
   mkdirSync(join(folder, 'node_modules'))
   symlinkSync(ROOT, join(folder, 'node_modules', 'hearth'))
   await dev.untilSaid('A pretend home service is asking')

@@ -17,6 +17,7 @@ import { loadConfig } from '../engine/config/load.ts'
 import { Services } from '../engine/services/services.ts'
 import { badService } from './helpers/bad_service.ts'
 import { cleanEnvironment, embed, HEARTH, prepare, serve } from './helpers/engine.ts'
+import { freePort } from './helpers/free_port.ts'
 import { callInChild } from './helpers/service_client.ts'
 
 const UNCHECKED = { backoffMs: 10, healthIntervalMs: Infinity }
@@ -27,7 +28,7 @@ const codeOf = (call: Promise<{ status: number }>): Promise<number | string> =>
     (error: HearthError) => error.code,
   )
 
-async function until(what: string, isSo: () => Promise<boolean>, timeoutMs = 10_000) {
+async function until(what: string, isSo: () => Promise<boolean>, timeoutMs = 20_000) {
   const deadlineMs = performance.now() + timeoutMs
   while (!(await isSo())) {
     if (performance.now() > deadlineMs) throw new Error(`not in time: ${what}`)
@@ -343,11 +344,3 @@ test('health, stats and metrics show services, on the command line and over HTTP
   assert.match(metrics, /^hearth_breaker_state\{breaker="service:api"\} 0$/m)
   assert.match(run('stats'), /api +http:\/\/127\.0\.0\.1:\d+ +up +closed +1 +0/)
 })
-
-async function freePort(): Promise<number> {
-  const server = http.createServer().listen(0, '127.0.0.1')
-  await new Promise(resolve => server.once('listening', resolve))
-  const { port } = server.address() as AddressInfo
-  await new Promise(resolve => server.close(resolve))
-  return port
-}

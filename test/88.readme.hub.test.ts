@@ -6,12 +6,12 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
-import net from 'node:net'
 import { join } from 'node:path'
 import { before, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { loadSampleData } from '../engine/dev/sample_data.ts'
 import { cleanEnvironment, PROJECT, prepare, type ServedEngine } from './helpers/engine.ts'
+import { freePort } from './helpers/free_port.ts'
 import { sharedPostgres } from './helpers/postgres.ts'
 import { WireClient } from './helpers/postgres_wire.ts'
 
@@ -34,7 +34,7 @@ test('the four services of the hub share pool, cache and breakers', async t => {
   const engine = prepare(t, { HEARTH_POSTGRES_URL: url })
   writePackage(engine.folder)
   for (const [name, code] of files()) writeFileSync(join(engine.folder, name), code)
-  const ports = await freePorts(SERVICES.length)
+  const ports = await Promise.all(SERVICES.map(() => freePort()))
   for (const [i, name] of SERVICES.entries()) {
     const key = `HEARTH_SERVICES_${name.toUpperCase().replace('-', '_')}`
     engine.env[`${key}_URL`] = `http://127.0.0.1:${ports[i]}`
@@ -176,14 +176,4 @@ function writePackage(folder: string): void {
   symlinkSync(PROJECT, join(modules, 'hearth'))
   for (const name of ['ioredis', 'pg'])
     if (existsSync(join(RIVALS, name))) symlinkSync(join(RIVALS, name), join(modules, name))
-}
-
-async function freePorts(count: number): Promise<number[]> {
-  const servers = Array.from({ length: count }, () => net.createServer().listen(0, '127.0.0.1'))
-  await Promise.all(
-    servers.map(server => new Promise(resolve => server.once('listening', resolve))),
-  )
-  const ports = servers.map(server => (server.address() as net.AddressInfo).port)
-  await Promise.all(servers.map(server => new Promise(resolve => server.close(resolve))))
-  return ports
 }

@@ -2,7 +2,8 @@
  *  the next start is a matter of moments.
  *  Owns:   one engine, killed and started again and again.   Not here: what may be found of a key (helpers/crash_load.ts).
  *  Thread: main of a test process.
- *  Holds:  what was acknowledged is compared; what was on its way at the kill may be there or not. */
+ *  Holds:  what was acknowledged is compared; what was on its way at the kill may be there or not.
+ *  Runs:   beside others, since no figure of it is near its bound. */
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'

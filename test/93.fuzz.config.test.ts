@@ -12,7 +12,7 @@ import { HearthError } from '../engine/errors.ts'
 import { fuzz } from './helpers/fuzz.ts'
 import { FULL, randomTest } from './helpers/random.ts'
 
-const FUZZ_MS = FULL ? 120_000 : 3_000
+const FUZZ_MS = FULL ? 120_000 : 1_500
 const LOAD_MS_MAX = 2_000
 const SOURCES = /\/engine\/config\/|smol-toml/
 

@@ -21,7 +21,7 @@ import { frame, get, hello, set } from './helpers/frames.ts'
 import { fuzz } from './helpers/fuzz.ts'
 import { FULL, randomTest } from './helpers/random.ts'
 
-const FUZZ_MS = FULL ? 120_000 : 4_000
+const FUZZ_MS = FULL ? 120_000 : 2_000
 
 /** Names by which an argument may be right, so that mutants get past the first check. */
 const ARGUMENTS: Readonly<Record<string, unknown>> = {

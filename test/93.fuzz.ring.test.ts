@@ -15,7 +15,7 @@ import { openEngine } from './helpers/engine_parts.ts'
 import { fuzz } from './helpers/fuzz.ts'
 import { FULL, randomTest } from './helpers/random.ts'
 
-const FUZZ_MS = FULL ? 60_000 : 1_500
+const FUZZ_MS = FULL ? 60_000 : 1_000
 const RING_BYTES = 512
 
 randomTest('a reader never leaves its ring, whatever is in it', {}, async (random, t) => {

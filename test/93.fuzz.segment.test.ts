@@ -16,7 +16,7 @@ import { SegmentReader } from '../engine/client/segment_reader.ts'
 import { fuzz } from './helpers/fuzz.ts'
 import { FULL, randomTest } from './helpers/random.ts'
 
-const FUZZ_MS = FULL ? 60_000 : 2_000
+const FUZZ_MS = FULL ? 60_000 : 1_000
 const KEY_COUNT = 40
 const LOOK_MS_MAX = 1_000
 

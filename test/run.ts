@@ -1,14 +1,14 @@
 /** run: what `npm test` runs: every test file, or those whose names contain one of the words given.
  *  Owns:   the child processes of node:test.   Thread: main.
- *  Holds:  (1) a file that starts servers, or measures time, has the machine to itself, unless it says that it mostly waits.
+ *  Holds:  (1) a file that starts servers, or measures time, has the machine to itself, unless it says that it may run beside others.
  *          (2) one summary at the end, over all files.  (3) the exit code is 0 only if every test passed, 2 for a wrong usage. */
 
 import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
+import { makeTemplate } from './helpers/postgres_template.ts'
 
 const NODE_MAJOR_MIN = 22
 const FILE_MS_MAX = { short: 300_000, full: 3_600_000 } as const
@@ -17,12 +17,15 @@ const FILE_MS_MAX = { short: 300_000, full: 3_600_000 } as const
 const ALONE =
   /Runs:\s+alone|from '\.\/helpers\/(postgres|engine|daemon|redis)\w*\.ts'|from '\.\.\/engine\/dev\//
 
-/** Though it starts servers, it runs together with others that say so: it mostly waits, and no figure of it is near its bound. */
+/** Though it starts servers, it runs beside others: it mostly waits, or no figure of it is near its bound. */
 const BESIDE = /Runs:\s+beside others/
 const BESIDE_COUNT = 4
 
+/** A test file whose servers are copies of one cluster, which is made when several are to be run. */
+const COPIES = /from '\.\/helpers\/(postgres|postgres_cluster|migrate|faulty_proxy|sql_engine)\.ts'/
+
 const USAGE = `usage: node test/run.ts [--full] [word…]
-  --full   the long run: torture tests at their full size
+  --full   the long run: everything at its full size, from a new seed
   word     only files whose names contain it`
 
 const folder = import.meta.dirname
@@ -71,13 +74,13 @@ function build(): boolean {
 async function runAll(files: readonly string[], timeout: number): Promise<number> {
   const byWay = Object.groupBy(files, wayOf)
   const groups = [
-    {
-      files: byWay.together ?? [],
-      concurrency: Math.max(1, Math.min(2, availableParallelism())),
-    },
-    { files: byWay.beside ?? [], concurrency: BESIDE_COUNT },
+    // Those that take long are the later ones: begun first, they do not run on while all others are done.
+    { files: (byWay.beside ?? []).toReversed(), concurrency: BESIDE_COUNT },
     { files: byWay.alone ?? [], concurrency: 1 },
   ]
+  const copying = files.filter(file => COPIES.test(readFileSync(file, 'utf8')))
+  // Where none can be made, each of them says why.
+  if (copying.length > 1) await makeTemplate().catch(() => undefined)
   const summary = new Summary()
   const reporter = new spec()
   reporter.pipe(process.stdout)
@@ -93,10 +96,9 @@ async function runAll(files: readonly string[], timeout: number): Promise<number
   return summary.isPassed ? 0 : 1
 }
 
-function wayOf(file: string): 'together' | 'beside' | 'alone' {
+function wayOf(file: string): 'beside' | 'alone' {
   const text = readFileSync(file, 'utf8')
-  if (BESIDE.test(text)) return 'beside'
-  return ALONE.test(text) ? 'alone' : 'together'
+  return ALONE.test(text) && !BESIDE.test(text) ? 'alone' : 'beside'
 }
 
 interface Event {

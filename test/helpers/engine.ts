@@ -148,7 +148,7 @@ export class ServedEngine {
   }
 
   /** Waits for a line of the log. */
-  async untilLogged(text: string | RegExp, timeoutMs = 5_000): Promise<void> {
+  async untilLogged(text: string | RegExp, timeoutMs = 20_000): Promise<void> {
     const deadlineMs = performance.now() + timeoutMs
     while (typeof text === 'string' ? !this.output.includes(text) : !text.test(this.output)) {
       if (performance.now() > deadlineMs) throw new Error(`${text} was not logged:\n${this.output}`)

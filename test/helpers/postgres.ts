@@ -3,11 +3,12 @@
  *  Thread: main of a test process.
  *  Holds:  nothing of it outlives the process by more than seconds (the server's watchdog sees to it). */
 
-import { chmodSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { after } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type EmbeddedPostgres, startPostgres } from '../../engine/dev/embedded_postgres.ts'
+import { copyTemplate, temporaryFolder } from './postgres_template.ts'
 import { WireClient } from './postgres_wire.ts'
 
 export interface TestPostgres {
@@ -21,10 +22,14 @@ export interface TestPostgres {
   /** The URI of another database of this server. */
   urlOf(database: string): string
   restart(): Promise<void>
+  /** Waits until so many statements that contain these words run. */
+  untilRuns(words: string, count?: number): Promise<void>
   /** Ends every other client's backend, or those of one database; answers how many. */
   terminateBackends(database?: string): Promise<number>
   stop(): Promise<void>
 }
+
+const RUNS_MS_MAX = 20_000
 
 let shared: Promise<TestPostgres> | undefined
 
@@ -52,8 +57,10 @@ export async function withPostgres<T>(
 
 export async function startTestPostgres(settings?: Record<string, string>): Promise<TestPostgres> {
   const folder = temporaryFolder()
+  const dataDir = join(folder, 'data')
+  await copyTemplate(dataDir)
   const server = await startPostgres({
-    dataDir: join(folder, 'data'),
+    dataDir,
     settings: { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off', ...settings },
     removeOnDeath: folder,
   })
@@ -76,6 +83,14 @@ export async function startTestPostgres(settings?: Record<string, string>): Prom
       return urlOf(name)
     },
     restart: () => server.restart(),
+    async untilRuns(words, count = 1) {
+      const running = `select count(*) from pg_stat_activity
+        where state = 'active' and pid <> pg_backend_pid() and strpos(query, $1) > 0`
+      for (const endMs = performance.now() + RUNS_MS_MAX; ; await sleep(5)) {
+        if (Number(await (await admin()).value(running, [words])) >= count) return
+        if (performance.now() > endMs) throw new Error(`it does not run: ${words}`)
+      }
+    },
     async terminateBackends(database) {
       const { rows } = await (await admin()).query(
         `select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()
@@ -90,13 +105,6 @@ export async function startTestPostgres(settings?: Record<string, string>): Prom
       rmSync(folder, { recursive: true, force: true })
     },
   }
-}
-
-/** A folder that the server's user can reach: as root that is another user. */
-export function temporaryFolder(): string {
-  const folder = mkdtempSync(join(tmpdir(), 'hearth-pg-'))
-  if (process.getuid?.() === 0) chmodSync(folder, 0o711)
-  return folder
 }
 
 async function isAnswering(client: WireClient): Promise<boolean> {

@@ -16,8 +16,8 @@ import { type EmbeddedPostgres, startPostgres } from '../../engine/dev/embedded_
 import { type ServerUser, serverUser } from '../../engine/dev/postgres_binaries.ts'
 import { makePrivate } from '../../engine/dev/postgres_places.ts'
 import { childrenOf } from '../../engine/dev/postgres_process.ts'
-import { temporaryFolder } from './postgres.ts'
 import { until } from './postgres_pool.ts'
+import { copyTemplate, temporaryFolder } from './postgres_template.ts'
 import { WireClient } from './postgres_wire.ts'
 
 export class ClusterServer {
@@ -149,6 +149,7 @@ async function build(
     started.push(server)
     return server
   }
+  await copyTemplate(join(folder, 'primary'))
   const primary = await start('primary')
   const admin = await primary.admin()
   for (const sql of seed) await admin.query(sql)

@@ -38,7 +38,7 @@ export function openPool(
 export async function until(
   what: string,
   check: () => boolean | Promise<boolean>,
-  withinMs = 5_000,
+  withinMs = 20_000,
 ): Promise<void> {
   const endMs = monotonicMs() + withinMs
   while (!(await check())) {

@@ -21,7 +21,7 @@ import { urlOf } from '../../engine/dev/embedded_postgres.ts'
 import { findBinaries, serverUser } from '../../engine/dev/postgres_binaries.ts'
 import { makePrivate } from '../../engine/dev/postgres_places.ts'
 import { runAs } from '../../engine/dev/postgres_process.ts'
-import { temporaryFolder } from './postgres.ts'
+import { temporaryFolder } from './postgres_template.ts'
 import { WireClient } from './postgres_wire.ts'
 
 const PORT = 5432

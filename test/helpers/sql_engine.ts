@@ -4,6 +4,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { join } from 'node:path'
+import { after } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Hearth } from '../../engine/client/index.ts'
 import type { PoolOptions } from '../../workers/postgres/database.ts'
@@ -36,6 +37,23 @@ export async function openSqlEngine(
   }
 }
 
+const shared = new Map<string, Promise<SqlEngine>>()
+const endings: (() => Promise<void>)[] = []
+after(async () => {
+  for (const end of endings) await end()
+})
+
+/** The file's one engine on this database, started at the first call, and a client of the test's own: for tests that leave the
+ *  engine as it was. */
+export async function sharedSqlEngine(t: Ending, url: string): Promise<SqlEngine> {
+  if (!shared.has(url))
+    shared.set(url, openSqlEngine({ after: end => void endings.unshift(end) }, url))
+  const engine = await shared.get(url)!
+  const client = await engine.connect({ name: 'under test' })
+  t.after(() => client.close())
+  return { ...engine, client }
+}
+
 /** How many backends of Hearth's are in this state: 'active', 'idle in transaction' … */
 export async function backends(postgres: TestPostgres, state: string): Promise<number> {
   const admin = await postgres.admin()
@@ -44,7 +62,7 @@ export async function backends(postgres: TestPostgres, state: string): Promise<n
 }
 
 /** Waits until no backend of Hearth's runs anything or has a transaction open; gives how long that took, in milliseconds. */
-export async function untilQuiet(postgres: TestPostgres, withinMs = 3_000): Promise<number> {
+export async function untilQuiet(postgres: TestPostgres, withinMs = 10_000): Promise<number> {
   const startMs = performance.now()
   for (;;) {
     const left = (await backends(postgres, 'active')) + (await backends(postgres, 'idle in%'))
