@@ -15,7 +15,7 @@ import { engineOfFile } from './helpers/engine.ts'
 import { del, errorOf, frame, get, header, hello, ping, type Reply, set } from './helpers/frames.ts'
 import { FULL, type Random, randomTest } from './helpers/random.ts'
 
-const FRAMES = FULL ? 100_000 : 4_000
+const FRAMES = FULL ? 100_000 : 3_000
 const WARM_UP_FRAMES = 1_000
 const AT_ONCE = 32
 /** What the engine may hold after the storm that it did not before: garbage not collected yet, no more. */
@@ -225,7 +225,7 @@ async function witness(isOver: () => boolean): Promise<{ rounds: number; slowest
 /** The engine's own memory and descriptors when it has nothing to do. */
 async function holdings(): Promise<{ bytes: number; descriptors: number }> {
   let bytes = Infinity
-  for (let looks = 0; looks < 10; looks++) {
+  for (let looks = 0; looks < 5; looks++) {
     await sleep(looks === 0 ? 1_500 : 200)
     bytes = Math.min(bytes, ownBytes(engine.pid)!)
   }

@@ -23,8 +23,10 @@ fireTest(
 fireTest(
   'the worker is killed again and again: all is answered, acknowledged writes are kept',
   workerKilled,
+  true,
 )
 fireTest(
   'Postgres is gone from the start: the cache works, statements fail soon, then they work',
   postgresGone,
+  true,
 )

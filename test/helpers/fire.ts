@@ -11,8 +11,10 @@ import { FULL } from './random.ts'
 
 const ATTEMPTS = 3
 
-export function fireTest(sentence: string, fault: Fault): void {
-  test(sentence, { timeout: FULL ? 1_800_000 : 120_000 }, async t => {
+/** `isElsewhere`: shorter tests of the same are in the short run already. */
+export function fireTest(sentence: string, fault: Fault, isElsewhere = false): void {
+  const skip = isElsewhere && !FULL && 'HEARTH_TEST_FULL=1 runs it (8 s)'
+  test(sentence, { timeout: FULL ? 1_800_000 : 120_000, skip }, async t => {
     ensureBuilt()
     for (let attempt = 1; ; attempt++) {
       const seen = await fault.run(FULL ? 'real' : 'short').finally(endRoles)
