@@ -18,7 +18,7 @@ const WARM_UP_RUNS = 3
 const RUNS = 9
 /** Both cores are busy while this is measured, so a stranger's time slice is in the figure. It is measured again, at most so
  *  often, when it does not hold; an engine that has become slower fails each time. */
-const ATTEMPTS = 4
+const ATTEMPTS = 8
 const DEPTH = 50
 const HITS = 100_000
 const SQLITE_KEYS = 10_000
